@@ -1,0 +1,2 @@
+// Package storage keeps sessions: in memory, or in sealed files.
+package storage
