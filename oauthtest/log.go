@@ -1,0 +1,148 @@
+package oauthtest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+)
+
+// An Endpoint is a place of the server.
+type Endpoint string
+
+// The places of a server.
+const (
+	TokenEndpoint      Endpoint = "token"
+	RevocationEndpoint Endpoint = "revocation"
+	APIEndpoint        Endpoint = "api"
+	LoginPage          Endpoint = "login"
+)
+
+// An Outcome is what the server made of a request. It says nothing about
+// whether the client got to know: see [Entry.AnswerWritten].
+type Outcome string
+
+// The outcomes. The comment names the endpoints where they occur.
+const (
+	Pending           Outcome = "pending"            // any: still being held or delayed before processing
+	Granted           Outcome = "granted"            // token: tokens were issued
+	Reuse             Outcome = "reuse"              // token: a spent refresh token; the family was killed
+	FamilyDead        Outcome = "family-dead"        // token: the session had ended before
+	Expired           Outcome = "expired"            // token: the refresh token had expired
+	UnknownToken      Outcome = "unknown-token"      // token, revocation: never issued
+	BadScope          Outcome = "bad-scope"          // token: more scope than was granted
+	BadGrantType      Outcome = "bad-grant-type"     // token: unknown grant type
+	BadClient         Outcome = "bad-client"         // token, revocation: client authentication failed
+	BadRequest        Outcome = "bad-request"        // any: the request breaks a rule; Detail says which
+	Revoked           Outcome = "revoked"            // revocation: the token is dead now
+	Served            Outcome = "served"             // api, login: 200
+	NoToken           Outcome = "no-token"           // api: 401 without a token shown
+	InvalidToken      Outcome = "invalid-token"      // api: 401, the token is not live
+	InsufficientScope Outcome = "insufficient-scope" // api: 403
+	DamagedBody       Outcome = "damaged-body"       // api: length or checksum of the body differs
+	Canned            Outcome = "canned"             // any: a fault answered; nothing was processed
+	DroppedBefore     Outcome = "dropped-before"     // any: connection dropped; nothing was processed
+	Unsent            Outcome = "unsent"             // any: the transport failed before sending
+)
+
+// An Entry is what the log keeps of one request. It holds no token: tokens
+// appear as fingerprints, see [Fingerprint].
+type Entry struct {
+	ID       int      // position in the log, from 1, in order of arrival
+	Endpoint Endpoint // which place
+	Method   string
+	Path     string // without query
+
+	Arrived       time.Time // when the request's header was there
+	Decided       time.Time // when it was processed; zero if it was not
+	AnswerWritten time.Time // when the answer's last byte went to the connection; zero if it did not
+
+	// Order numbers the requests that were processed, from 1, in the order
+	// in which they took effect. 0 means that the request took none: it was
+	// dropped, answered by a fault, or is still pending.
+	Order int
+
+	Outcome Outcome
+	Detail  string // for BadRequest and BadClient: which rule
+	Status  int    // of the answer as it was to be sent; 0 if there was none
+	Fault   string // name of the fault that was applied; "" if none
+	Dropped bool   // a fault dropped the connection
+
+	GrantType string // as the request says
+	Client    string // as the request says
+	Subject   string // of the token that was shown or issued
+	Family    int    // number of its login, from 1; 0 if unknown
+
+	// Generation is the place of the shown token in its family, from 1. An
+	// access token has the generation of the refresh token it came with.
+	Generation    int
+	NewGeneration int // of the refresh token in the answer; 0 if there was none
+
+	Presented     string // fingerprint of the refresh or access token shown
+	IssuedAccess  string // fingerprint
+	IssuedRefresh string // fingerprint of the refresh token in the answer
+
+	BodyLength int64 // api: bytes of body that were read
+}
+
+// Stats counts what happened since New.
+type Stats struct {
+	Logins int // calls of Login
+
+	TokenRequests     int // requests at the token endpoint, unsent ones excluded
+	Refreshes         int // refresh_token grants that succeeded
+	ClientCredentials int // client_credentials grants that succeeded
+	GraceUses         int // refreshes that succeeded with a spent token
+	Reuses            int // spent refresh tokens shown outside of any grace
+	FamilyKills       int // sessions that a reuse ended
+	InvalidGrants     int // refresh tokens refused, for whatever reason
+	BadClients        int // failed client authentications
+	BadRequests       int // requests that break a rule
+	PeakTokenRequests int // most requests at the token endpoint at one time
+
+	RevocationRequests int
+	Revocations        int // tokens that were alive and are no longer
+
+	APIRequests       int
+	APIServed         int // 200
+	APIUnauthorized   int // 401 of the API itself, faults excluded
+	APIForbidden      int // 403 of the API itself, faults excluded
+	DamagedBodies     int // bodies that differ from their length or checksum
+	Canned            int // answers that a fault gave without processing
+	Dropped           int // connections that a fault dropped, before or after
+	Unsent            int // requests that a fault kept from being sent
+	AnswersNotWritten int // answers that did not get to their last byte
+}
+
+// Fingerprint is how the log shows a token: the first twelve hexadecimal digits
+// of its SHA-256. The fingerprint of "" is "".
+func Fingerprint(token string) string {
+	if token == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:6])
+}
+
+// Log returns a copy of what happened so far, in order of arrival.
+func (s *Server) Log() []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Entry, len(s.entries))
+	for i, e := range s.entries {
+		out[i] = *e
+	}
+	return out
+}
+
+// LogOf is Log for one endpoint alone.
+func (s *Server) LogOf(ep Endpoint) []Entry {
+	return slices.DeleteFunc(s.Log(), func(e Entry) bool { return e.Endpoint != ep })
+}
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
