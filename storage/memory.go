@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"sync"
 )
 
@@ -15,6 +14,7 @@ import (
 //
 // All methods are safe for concurrent use. Make one with [NewMemory].
 type Memory struct {
+	label
 	mu     sync.Mutex // guards values and locks; never held while waiting
 	values map[string][]byte
 	locks  map[string]*memoryLock
@@ -29,7 +29,7 @@ type memoryLock struct {
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{values: make(map[string][]byte), locks: make(map[string]*memoryLock)}
+	return &Memory{label: "storage.Memory", values: make(map[string][]byte), locks: make(map[string]*memoryLock)}
 }
 
 // Load returns a copy of what was last saved under key, or an error that is
@@ -105,15 +105,3 @@ func (m *Memory) leave(key string, l *memoryLock) {
 		delete(m.locks, key)
 	}
 }
-
-// String names the store and shows nothing of what it keeps.
-func (m *Memory) String() string { return "storage.Memory" }
-
-// Format prints String for every verb.
-func (m *Memory) Format(s fmt.State, _ rune) { fmt.Fprint(s, m.String()) }
-
-// LogValue logs String.
-func (m *Memory) LogValue() slog.Value { return slog.StringValue(m.String()) }
-
-// MarshalText gives String, so that JSON shows nothing of what is kept.
-func (m *Memory) MarshalText() ([]byte, error) { return []byte(m.String()), nil }

@@ -1,0 +1,432 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/freshtoken/freshtoken/internal/filelock"
+)
+
+const (
+	sessionExt = ".session"
+	lockExt    = ".lock"
+	asideExt   = ".corrupt-"
+	tempExt    = ".tmp-"
+	keyLock    = "key.lock" // no hash is spelt "key"
+)
+
+// A dir is the vault of a File: bytes by key in a directory, whatever they are.
+type dir struct {
+	path  string // absolute
+	info  os.FileInfo
+	alive *os.File // keeps the number of the directory from being reused; nil where that is in the way
+}
+
+// openDir makes the directory if it is missing, and checks that it will do.
+func openDir(path string) (_ *dir, err error) {
+	if path == "" {
+		return nil, errors.New("storage: no directory given: name one, or use NewAppFile")
+	}
+	if !filelock.Supported() {
+		return nil, fmt.Errorf("storage: this system has no file locks, so that processes could not share a store; "+
+			"use NewMemory, or a Store of your own under Seal: %w", errors.ErrUnsupported)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	if err := makeDirs(path); err != nil {
+		return nil, fmt.Errorf("storage: make the directory: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("storage: %w: %s is not a directory; remove it or choose another", ErrUnsafe, path)
+	}
+	if err := checkDir(path, info); err != nil {
+		return nil, err
+	}
+	d := &dir{path: path, info: info}
+	if d.alive, err = pinDir(path); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	if d.alive != nil {
+		if d.info, err = d.alive.Stat(); err != nil {
+			return nil, fmt.Errorf("storage: %w", err)
+		}
+	}
+	// Windows looks up what SameFile compares when it is first called.
+	if !os.SameFile(d.info, info) {
+		return nil, fmt.Errorf("storage: %w: %s was replaced while it was being opened; try again", ErrGone, path)
+	}
+	if err := d.probe(); err != nil {
+		return nil, err
+	}
+	d.sweep()
+	return d, nil
+}
+
+// makeDirs is os.MkdirAll with mode 0700 that makes the new entries durable:
+// what is saved durably in a directory that a crash removes is not saved.
+func makeDirs(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if parent := filepath.Dir(path); parent != path {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// probe makes, locks and removes a file, so that a directory that will not do
+// shows before anything depends on it.
+func (d *dir) probe() error {
+	name := filepath.Join(d.path, "probe"+tempExt+rand.Text())
+	unlock, err := filelock.Lock(context.Background(), name)
+	if err != nil {
+		os.Remove(name)
+		return fmt.Errorf("storage: a store needs a directory in which files can be made and locked: %w", err)
+	}
+	err = unlock()
+	if rerr := os.Remove(name); err == nil {
+		err = rerr
+	}
+	if err != nil {
+		return fmt.Errorf("storage: a store needs a directory in which files can be removed: %w", err)
+	}
+	return nil
+}
+
+// staleAfter is the age at which a temporary file must be one that a killed
+// process left. A Save takes milliseconds. If one was stopped for longer, by a
+// laptop's sleep in the middle, it loses its file to the sweep and fails, and
+// what was stored before is still there.
+const staleAfter = time.Hour
+
+// sweep removes what killed processes left behind: files of our own naming
+// pattern alone. It is housekeeping: its failure harms nobody.
+func (d *dir) sweep() {
+	entries, _ := os.ReadDir(d.path)
+	for _, e := range entries {
+		stem, random, ok := strings.Cut(e.Name(), tempExt)
+		if !ok || random == "" || stem != "probe" && !isHash(stem) || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
+			os.Remove(filepath.Join(d.path, e.Name()))
+		}
+	}
+}
+
+func isHash(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size && s == strings.ToLower(s)
+}
+
+// file returns the path of the file of key with this extension.
+func (d *dir) file(key, ext string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(d.path, hex.EncodeToString(sum[:])+ext)
+}
+
+// here returns ErrGone unless the directory is the one that openDir found.
+// What happened in another one says nothing about this store: a lock there
+// excludes nobody here, and an absent file there may well exist here.
+func (d *dir) here() error {
+	info, err := os.Stat(d.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("storage: %w: %s was removed; restore it, or restart this program and log in again", ErrGone, d.path)
+	case err != nil:
+		return fmt.Errorf("storage: %w", err)
+	case !os.SameFile(info, d.info):
+		return fmt.Errorf("storage: %w: %s was replaced by another; restart this program to use that one", ErrGone, d.path)
+	}
+	return nil
+}
+
+// failed wraps an error of the file system. That a file is missing in the
+// midst of things is no absent session, so it is not wrapped as such.
+func failed(doing string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("storage: %s: %w: %v", doing, ErrGone, err)
+	}
+	return fmt.Errorf("storage: %s: %w", doing, err)
+}
+
+// begin is the start of every method.
+func (d *dir) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return d.here()
+}
+
+func (d *dir) Load(ctx context.Context, key string) (value []byte, err error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
+	done, err := d.lockIO(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	value, err = readFile(ctx, d.file(key, sessionExt))
+	if errors.Is(err, fs.ErrNotExist) {
+		// The directory may have gone since.
+		if err := d.here(); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("storage: no session in %s: %w", d.path, err)
+	}
+	return value, err
+}
+
+// readFile reads a regular file of bounded size. Its error matches
+// fs.ErrNotExist only if the file is absent.
+func readFile(ctx context.Context, path string) ([]byte, error) {
+	f, err := openFile(ctx, path)
+	if err != nil {
+		if info, lerr := os.Lstat(path); lerr == nil && !info.Mode().IsRegular() {
+			return nil, notRegular(path, info)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		return nil, failed("read", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, failed("read", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, notRegular(path, info)
+	}
+	size := info.Size()
+	if size > maxValue+int64(overheadSize) {
+		return nil, fmt.Errorf("%w (%s)", damaged(fmt.Sprintf("its %d bytes are too many", size)), path)
+	}
+	value := make([]byte, size)
+	n, err := io.ReadFull(f, value)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, failed("read", err)
+	}
+	return value[:n], nil // cut short by somebody: the seal will tell
+}
+
+func notRegular(path string, info os.FileInfo) error {
+	return fmt.Errorf("storage: %w: %s is not a regular file (%s); remove it or restore the file", ErrUnsafe, path, info.Mode().Type())
+}
+
+func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	target := d.file(key, sessionExt)
+	switch info, err := os.Lstat(target); {
+	case err == nil && !info.Mode().IsRegular():
+		return notRegular(target, info) // rename would replace a link
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return failed("save", err)
+	}
+	temp := d.file(key, tempExt+rand.Text())
+	if err := writeNew(temp, value); err != nil {
+		return failed("save", err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temp)
+		}
+	}()
+	done, err := d.lockIO(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := rename(ctx, temp, target); err != nil {
+		if isBusy(err) {
+			return fmt.Errorf("storage: save: %s cannot be replaced, it is a mount of its own; mount its directory instead: %w", target, err)
+		}
+		return failed("save", err)
+	}
+	return d.sync()
+}
+
+// writeNew writes value to a file that did not exist before, down to the disk;
+// on failure there is none.
+func writeNew(path string, value []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(value)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
+}
+
+// sync makes renames and removals in the directory durable.
+func (d *dir) sync() error {
+	var err error
+	if d.alive != nil {
+		err = d.alive.Sync()
+	} else {
+		err = syncDir(d.path)
+	}
+	if err != nil {
+		return failed("sync the directory", err)
+	}
+	return nil
+}
+
+func (d *dir) Delete(ctx context.Context, key string) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	done, err := d.lockIO(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer done()
+	path := d.file(key, sessionExt)
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return d.here()
+	case err != nil:
+		return failed("delete", err)
+	case !info.Mode().IsRegular():
+		return notRegular(path, info)
+	}
+	if err := remove(ctx, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failed("delete", err)
+	}
+	return d.sync()
+}
+
+func (d *dir) Lock(ctx context.Context, key string) (func() error, error) {
+	return d.lock(ctx, d.file(key, lockExt))
+}
+
+func (d *dir) lockKey(ctx context.Context) (func() error, error) {
+	return d.lock(ctx, filepath.Join(d.path, keyLock))
+}
+
+func (d *dir) lock(ctx context.Context, path string) (func() error, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
+	unlock, err := filelock.Lock(ctx, path)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return nil, err
+	case errors.Is(err, filelock.ErrNotRegular):
+		return nil, fmt.Errorf("storage: %w: %w; remove it", ErrUnsafe, err)
+	default:
+		return nil, failed("lock", err)
+	}
+	// A wait may have been long.
+	if err := d.here(); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// SetAside takes the new name with an empty file before it renames over that:
+// unlike a rename to a name that seems free, this never destroys what somebody
+// put there in between, and unlike a hard link it works on every file system.
+func (d *dir) SetAside(ctx context.Context, key string) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	done, err := d.lockIO(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer done()
+	path := d.file(key, sessionExt)
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return d.here()
+	case err != nil:
+		return failed("set aside", err)
+	case !info.Mode().IsRegular():
+		return notRegular(path, info)
+	}
+	for n := 1; ; n++ {
+		aside := d.file(key, fmt.Sprint(asideExt, n))
+		f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return failed("set aside", err)
+		}
+		f.Close()
+		if err := rename(ctx, path, aside); err != nil {
+			os.Remove(aside)
+			return failed("set aside", err)
+		}
+		return d.sync()
+	}
+}
+
+// samples yields the sealed files.
+func (d *dir) samples(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		entries, err := os.ReadDir(d.path)
+		if err == nil {
+			err = d.here()
+		} else {
+			err = failed("look for sessions", err)
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, e := range entries {
+			stem, ok := strings.CutSuffix(e.Name(), sessionExt)
+			if !ok || !isHash(stem) {
+				continue
+			}
+			sealed, err := readFile(ctx, filepath.Join(d.path, e.Name()))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // deleted meanwhile
+			}
+			if !yield(sealed, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// settle has nothing to do: the files can be listed.
+func (d *dir) settle(context.Context, func(string) ([]byte, error)) error { return nil }

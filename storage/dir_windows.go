@@ -1,0 +1,83 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/windows"
+
+	"github.com/freshtoken/freshtoken/internal/filelock"
+)
+
+// Access is governed by lists that the profile directory passes on; mode bits
+// say nothing.
+func checkDir(string, os.FileInfo) error     { return nil }
+func checkKeyFile(string, os.FileInfo) error { return nil }
+
+// pinDir opens nothing: an open directory could not be removed or renamed, and
+// file numbers are not reused at once as they are elsewhere.
+func pinDir(string) (*os.File, error) { return nil, nil }
+
+// syncDir does nothing: Windows refuses it, and NTFS logs changes of its
+// directories.
+func syncDir(string) error { return nil }
+
+// patience bounds the wait for programs that open a file without our lock,
+// such as virus scanners and backups. They let go within milliseconds.
+const patience = time.Second
+
+// persist repeats what fails because another program has the file open.
+func persist(ctx context.Context, do func() error) error {
+	deadline := time.Now().Add(patience)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		err := do()
+		if !errors.Is(err, windows.ERROR_ACCESS_DENIED) && !errors.Is(err, windows.ERROR_SHARING_VIOLATION) ||
+			time.Now().After(deadline) {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+func openFile(ctx context.Context, path string) (f *os.File, err error) {
+	// A link or a directory stays what it is however long one waits.
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, notRegular(path, info)
+	}
+	err = persist(ctx, func() (err error) {
+		f, err = os.Open(path)
+		return err
+	})
+	return f, err
+}
+
+func rename(ctx context.Context, from, to string) error {
+	return persist(ctx, func() error { return os.Rename(from, to) })
+}
+
+func remove(ctx context.Context, path string) error {
+	return persist(ctx, func() error { return os.Remove(path) })
+}
+
+func isBusy(error) bool { return false }
+
+// lockIO keeps readers and writers of one file apart: a file that is open
+// can't be replaced. It is taken after the session's lock, for microseconds.
+func (d *dir) lockIO(ctx context.Context, key string) (func(), error) {
+	unlock, err := filelock.Lock(ctx, d.file(key, ".io"))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, failed("lock", err)
+	}
+	return func() { unlock() }, nil
+}

@@ -1,0 +1,42 @@
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"path/filepath"
+	"testing"
+
+	"github.com/freshtoken/freshtoken/storage"
+	"github.com/freshtoken/freshtoken/storage/storagetest"
+)
+
+// fixedKey is a key that exists from the start.
+type fixedKey byte
+
+func (k fixedKey) Get(context.Context, []byte) ([]byte, error) {
+	return bytes.Repeat([]byte{byte(k)}, storage.KeySize), nil
+}
+
+func (k fixedKey) New(context.Context) (key, params []byte, err error) {
+	return nil, nil, fs.ErrInvalid
+}
+
+func newFile(t *testing.T, dir string, key storage.Key) *storage.File {
+	t.Helper()
+	f, err := storage.NewFile(dir, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestFile(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) storagetest.Store {
+		return newFile(t, filepath.Join(t.TempDir(), "store"), fixedKey(1))
+	})
+}
+
+func TestSeal(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) storagetest.Store { return storage.Seal(storage.NewMemory(), fixedKey(1)) })
+}

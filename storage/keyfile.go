@@ -1,0 +1,137 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/freshtoken/freshtoken/internal/filelock"
+)
+
+// KeyFile returns a [Key] that is kept as 32 random bytes in the file at path,
+// with mode 0600. It guards against what reads the sealed files but not this
+// one: a backup, a synchronised folder, a disk image. It does not guard against
+// another program of the same user. Keep it away from the store, on a
+// Kubernetes or Docker secret for example.
+//
+// The file is made, along with its directory, when a store seals its first
+// value, under a lock on path + ".lock". It is not made again while sealed
+// values exist: see [ErrKeyMissing]. The file may be a symbolic link to a file
+// that exists. On systems with mode bits, a key file that is not its owner's
+// alone, or not this user's or root's, is [ErrUnsafe].
+func KeyFile(path string) Key {
+	return &keyFile{label: label("storage.KeyFile(" + path + ")"), path: path}
+}
+
+type keyFile struct {
+	label
+	path string
+}
+
+// Get implements [Key]. There is one key, whatever the parameters.
+func (k *keyFile) Get(ctx context.Context, _ []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if k.path == "" {
+		return nil, errors.New("storage: no path of a key file given")
+	}
+	f, err := os.Open(k.path)
+	if err != nil {
+		_, lerr := os.Lstat(k.path)
+		if errors.Is(err, fs.ErrNotExist) && lerr == nil {
+			return nil, fmt.Errorf("storage: %w: the key file %s is a link to nothing; restore what it points to, or remove it", ErrUnsafe, k.path)
+		}
+		return nil, fmt.Errorf("storage: key file: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("storage: key file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("storage: %w: the key file %s is not a regular file", ErrUnsafe, k.path)
+	}
+	if err := checkKeyFile(k.path, info); err != nil {
+		return nil, err
+	}
+	key := make([]byte, KeySize+1)
+	n, err := io.ReadFull(f, key)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, fmt.Errorf("storage: key file: %w", err)
+	}
+	if n != KeySize || info.Size() != KeySize {
+		return nil, fmt.Errorf("storage: the key file %s has %d bytes instead of %d: it is damaged, or is no key file; "+
+			"restore it from a backup", k.path, info.Size(), KeySize)
+	}
+	return key[:KeySize], nil
+}
+
+// New implements [Key].
+func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
+	if k.path == "" {
+		return nil, nil, errors.New("storage: no path of a key file given")
+	}
+	path, err := filepath.Abs(k.path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
+	}
+	if err := makeDirs(filepath.Dir(path)); err != nil {
+		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
+	}
+	unlock, err := filelock.Lock(ctx, path+lockExt)
+	if err != nil {
+		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
+	}
+	defer unlock() // its failure does not make the key any worse
+
+	key, err = k.Get(ctx, nil)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, nil, err // another store was faster
+	}
+	key = make([]byte, KeySize)
+	rand.Read(key)
+	if err := publish(path, key); err != nil {
+		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
+	}
+	kept, err := k.Get(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !bytes.Equal(kept, key) {
+		return nil, nil, fmt.Errorf("storage: the key file %s does not hold what was written to it; "+
+			"look for another program that writes there", k.path)
+	}
+	return key, nil, nil
+}
+
+// publish makes the file at path with this content, durably and whole: a file
+// made in place could be left empty by a crash, and a key file of no bytes is
+// an error for good. It does not replace what exists.
+func publish(path string, content []byte) error {
+	temp := path + tempExt + rand.Text()
+	if err := writeNew(temp, content); err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	if err := os.Link(temp, path); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// No hard links on this file system. The lock keeps our own kind
+		// away from the moment between the look and the rename.
+		if _, lerr := os.Lstat(path); !errors.Is(lerr, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.Rename(temp, path); err != nil {
+			return err
+		}
+	}
+	return syncDir(filepath.Dir(path))
+}

@@ -1,0 +1,159 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+)
+
+// A Store is what [Seal] wraps: freshtoken.Store, stated again, so that this
+// package needs no import of that one.
+type Store interface {
+	Load(ctx context.Context, key string) ([]byte, error)
+	Save(ctx context.Context, key string, value []byte) error
+	Delete(ctx context.Context, key string) error
+	Lock(ctx context.Context, key string) (unlock func() error, err error)
+}
+
+// Values are a few kilobytes as a rule. The limit keeps a file that is none of
+// ours from filling the memory.
+const maxValue = 16 << 20
+
+// Sealed is a store that encrypts what another one keeps. All methods are safe
+// for concurrent use. Make one with [Seal].
+type Sealed struct {
+	label
+	s *sealer
+}
+
+// Seal returns a store that keeps its values in store, sealed under key:
+// encrypted, and bound to the key under which they are stored.
+//
+// Beside the values it keeps one entry under "freshtoken.seal/key", written
+// before the first of them, from which it knows that sealed values exist. If
+// all of them and their key are gone for good, delete that entry to start
+// afresh. Keys that begin with "freshtoken.seal/" are stored under an escaped
+// name, all others under their own.
+//
+// Save loads the old value first, so that it never overwrites what key does
+// not open.
+func Seal(store Store, key Key) *Sealed {
+	return &Sealed{label: "storage.Sealed", s: &sealer{vault: wrapped{store}, key: key}}
+}
+
+// Load returns the opened value. What a Load of the underlying store fails
+// with is passed on; the other errors are [ErrWrongKey], [ErrKeyMissing],
+// [ErrNewerVersion], [ErrCorrupt] and what the Key fails with.
+func (s *Sealed) Load(ctx context.Context, key string) ([]byte, error) { return s.s.load(ctx, key) }
+
+// Save seals value and stores it. It fails as Load does, rather than overwrite
+// a value that cannot be opened.
+func (s *Sealed) Save(ctx context.Context, key string, value []byte) error {
+	return s.s.save(ctx, key, value)
+}
+
+// Delete removes what is stored under key, be it readable or not.
+func (s *Sealed) Delete(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.s.vault.Delete(ctx, key)
+}
+
+// Lock takes the underlying store's lock of key.
+func (s *Sealed) Lock(ctx context.Context, key string) (unlock func() error, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return s.s.vault.Lock(ctx, key)
+}
+
+// SetAside moves a value that cannot be read to an entry of its own in the
+// underlying store, "freshtoken.seal/aside-" with a number, a slash and the
+// key. Where nothing is stored it does nothing. Call it with the lock of key
+// held.
+func (s *Sealed) SetAside(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.s.vault.SetAside(ctx, key)
+}
+
+// reserved begins the underlying keys that are not a user's.
+const reserved = "freshtoken.seal/"
+
+// wrapped makes a vault of any store.
+type wrapped struct{ store Store }
+
+// underlying maps the user's keys to the store's: to themselves, but where
+// they would meet one of ours.
+func underlying(key string) string {
+	if strings.HasPrefix(key, reserved) {
+		return reserved + "=" + key
+	}
+	return key
+}
+
+func (w wrapped) Load(ctx context.Context, key string) ([]byte, error) {
+	return w.store.Load(ctx, underlying(key))
+}
+
+func (w wrapped) Save(ctx context.Context, key string, value []byte) error {
+	return w.store.Save(ctx, underlying(key), value)
+}
+
+func (w wrapped) Delete(ctx context.Context, key string) error {
+	return w.store.Delete(ctx, underlying(key))
+}
+
+func (w wrapped) Lock(ctx context.Context, key string) (func() error, error) {
+	return w.store.Lock(ctx, underlying(key))
+}
+
+func (w wrapped) SetAside(ctx context.Context, key string) error {
+	sealed, err := w.Load(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		aside := fmt.Sprintf("%saside-%d/%s", reserved, n, key)
+		_, err := w.store.Load(ctx, aside)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := w.store.Save(ctx, aside, sealed); err != nil {
+			return err
+		}
+		return w.Delete(ctx, key)
+	}
+}
+
+func (w wrapped) samples(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		sealed, err := w.store.Load(ctx, reserved+"key")
+		if !errors.Is(err, fs.ErrNotExist) {
+			yield(sealed, err)
+		}
+	}
+}
+
+func (w wrapped) lockKey(ctx context.Context) (func() error, error) {
+	return w.store.Lock(ctx, reserved+"key")
+}
+
+func (w wrapped) settle(ctx context.Context, seal func(name string) ([]byte, error)) error {
+	sealed, err := seal(reserved + "key")
+	if err != nil {
+		return err
+	}
+	return w.store.Save(ctx, reserved+"key", sealed)
+}

@@ -1,0 +1,214 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"sync"
+)
+
+// A vault keeps sealed values for a sealer.
+type vault interface {
+	Store
+	SetAside(ctx context.Context, key string) error
+
+	// samples yields sealed values from which to learn the vault's key: none
+	// only if it is certain that the vault has none. An error ends it.
+	samples(ctx context.Context) iter.Seq2[[]byte, error]
+
+	// lockKey takes the lock under which a key is made. It is held while the
+	// first value is saved, and is taken after a session's lock, never before.
+	lockKey(ctx context.Context) (unlock func() error, err error)
+
+	// settle is called with lockKey held, before the first value is saved.
+	settle(ctx context.Context, seal func(name string) ([]byte, error)) error
+}
+
+// A sealer encrypts what a vault keeps. It decides which key seals a value and
+// when a key may be made.
+type sealer struct {
+	vault vault
+	key   Key
+
+	mu    sync.Mutex // guards known; never held while calling the Key
+	known []*material
+}
+
+// maxKnown bounds the keys that a sealer remembers. More than one is in use
+// only where passphrases with different salts have met in one store.
+const maxKnown = 8
+
+func (s *sealer) load(ctx context.Context, name string) ([]byte, error) {
+	_, value, err := s.open(ctx, name)
+	return value, err
+}
+
+// open returns the value stored under name and the key that opened it.
+func (s *sealer) open(ctx context.Context, name string) (*material, []byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	sealed, err := s.vault.Load(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := parse(sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := s.unlock(ctx, h)
+	if err != nil {
+		return nil, nil, err
+	}
+	value, err := m.open(name, h)
+	return m, value, err
+}
+
+// save seals value under the key of the value that it replaces, or else under
+// that of the vault. It reads before it writes, so that it never overwrites
+// what this program can't read: a value under another key may be somebody's
+// only copy of a session.
+func (s *sealer) save(ctx context.Context, name string, value []byte) error {
+	if len(value) > maxValue {
+		return fmt.Errorf("storage: a value of %d bytes is too big, the limit is %d", len(value), maxValue)
+	}
+	m, _, err := s.open(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		m, err = s.learn(ctx)
+		if err == nil && m == nil {
+			return s.saveFirst(ctx, name, value)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return s.put(ctx, m, name, value)
+}
+
+// saveFirst saves under a vault's first key, which it makes if there is none.
+// The lock is held until the value is saved: whoever comes next finds a sample.
+func (s *sealer) saveFirst(ctx context.Context, name string, value []byte) (err error) {
+	unlock, err := s.vault.lockKey(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if uerr := unlock(); err == nil && uerr != nil {
+			err = fmt.Errorf("storage: unlock: %w", uerr)
+		}
+	}()
+	m, err := s.learn(ctx)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		if m, err = s.mint(ctx); err != nil {
+			return err
+		}
+		err = s.vault.settle(ctx, func(name string) ([]byte, error) { return m.seal(name, nil, newSalt()) })
+		if err != nil {
+			return err
+		}
+	}
+	return s.put(ctx, m, name, value)
+}
+
+func (s *sealer) put(ctx context.Context, m *material, name string, value []byte) error {
+	sealed, err := m.seal(name, value, newSalt())
+	if err != nil {
+		return err
+	}
+	return s.vault.Save(ctx, name, sealed)
+}
+
+func newSalt() *[saltSize]byte {
+	var salt [saltSize]byte
+	rand.Read(salt[:]) // never fails: it ends the program first
+	return &salt
+}
+
+// learn returns the key of the values that the vault has, or nil if it has
+// none. A damaged one is passed over for the sake of another; if all of them
+// are damaged there is no telling which key they had.
+func (s *sealer) learn(ctx context.Context) (*material, error) {
+	var unreadable error
+	for sealed, err := range s.vault.samples(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		h, err := parse(sealed)
+		if err == nil {
+			return s.unlock(ctx, h)
+		}
+		if unreadable == nil {
+			unreadable = fmt.Errorf("another session of the same store has to be restored or set aside first: %w", err)
+		}
+	}
+	return nil, unreadable
+}
+
+// unlock returns the key that h was made with.
+func (s *sealer) unlock(ctx context.Context, h header) (*material, error) {
+	if m := s.recall(h); m != nil {
+		return m, nil
+	}
+	key, err := s.key.Get(ctx, h.params)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Not wrapped: a session whose key is lost is not absent.
+		return nil, fmt.Errorf("storage: %w: %v; restore the key from a backup, "+
+			"or remove the sealed data and log in again", ErrKeyMissing, err)
+	case err != nil:
+		return nil, err
+	}
+	m, err := newMaterial(key, h.params)
+	if err != nil {
+		return nil, err
+	}
+	if !m.fits(h) {
+		return nil, fmt.Errorf("storage: %w: give the right one, or remove the sealed data and log in again", ErrWrongKey)
+	}
+	s.remember(m)
+	return m, nil
+}
+
+// mint returns a key for a vault without values.
+func (s *sealer) mint(ctx context.Context) (*material, error) {
+	var params []byte
+	key, err := s.key.Get(ctx, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, params, err = s.key.New(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMaterial(key, params)
+	if err != nil {
+		return nil, err
+	}
+	s.remember(m)
+	return m, nil
+}
+
+func (s *sealer) recall(h header) *material {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.known {
+		if m.fits(h) {
+			return m
+		}
+	}
+	return nil
+}
+
+func (s *sealer) remember(m *material) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) == maxKnown {
+		s.known = append(s.known[:0], s.known[1:]...)
+	}
+	s.known = append(s.known, m)
+}
