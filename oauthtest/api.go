@@ -75,11 +75,15 @@ func (c *call) authorize() (*accessToken, Answer, bool) {
 		c.refuse(BadRequest, "the Authorization header stands twice")
 		return refuse(http.StatusBadRequest, `Bearer realm="oauthtest", error="invalid_request"`, "invalid_request")
 	}
-	token, ok := "", false
+	scheme, token := "", ""
 	if len(headers) == 1 {
-		token, ok = strings.CutPrefix(headers[0], "Bearer ")
+		scheme, token, _ = strings.Cut(headers[0], " ")
 	}
-	if !ok {
+	if strings.EqualFold(scheme, "Bearer") && (scheme != "Bearer" || !token68(token)) {
+		c.refuse(BadRequest, "the header must be the word Bearer, one space and a token")
+		return refuse(http.StatusBadRequest, `Bearer realm="oauthtest", error="invalid_request"`, "invalid_request")
+	}
+	if scheme != "Bearer" {
 		c.decide(NoToken)
 		s.stats.APIUnauthorized++
 		return refuse(http.StatusUnauthorized, `Bearer realm="oauthtest"`, "")
@@ -105,6 +109,15 @@ func (c *call) authorize() (*accessToken, Answer, bool) {
 	}
 	c.decide(Served)
 	return at, Answer{}, true
+}
+
+// token68 reports whether s has the form of a Bearer token (RFC 6750, section
+// 2.1).
+func token68(s string) bool {
+	s = strings.TrimRight(s, "=")
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._~+/", r))
+	})
 }
 
 // quotable keeps what the scope grammar allows (RFC 6749, section 3.3).

@@ -18,6 +18,8 @@ type call struct {
 	endpoint Endpoint
 	fault    Fault
 	entry    *Entry // in s.entries; written under s.mu
+	body     []byte // of a form, up to maxForm+1 bytes
+	bodyErr  error
 }
 
 // serve takes the request through the stages that Fault describes.
@@ -26,19 +28,16 @@ func (c *call) serve() {
 	defer c.leave()
 	ctx, f := c.r.Context(), &c.fault
 
-	c.wait(f.Delay)
-	if f.Before != nil && f.Before(ctx) != nil {
-		c.dropUnprocessed()
+	if c.endpoint == TokenEndpoint || c.endpoint == RevocationEndpoint {
+		// Whatever holds the request holds one that has arrived whole. It is
+		// only now that net/http notices a client that goes away.
+		c.body, c.bodyErr = io.ReadAll(io.LimitReader(c.r.Body, maxForm+1))
 	}
-	if f.DropBefore || f.Unsent {
+	if !c.wait(f.Delay) || f.Before != nil && f.Before(ctx) != nil || f.DropBefore || f.Unsent {
 		c.dropUnprocessed()
 	}
 	a := c.answer()
-	c.wait(f.AfterDelay)
-	if f.AfterCommit != nil && f.AfterCommit(ctx) != nil {
-		c.drop()
-	}
-	if f.DropAfter {
+	if !c.wait(f.AfterDelay) || f.AfterCommit != nil && f.AfterCommit(ctx) != nil || f.DropAfter {
 		c.drop()
 	}
 	if f.RetryAfter != "" {
@@ -68,14 +67,16 @@ func (c *call) answer() Answer {
 	default:
 		a = c.login()
 	}
-	switch {
-	case f.OnlyRefused:
-		if c.entry.refused() {
-			return f.canned()
-		}
-	case f.Status != 0:
+	if f.OnlyRefused && !c.entry.refused() {
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		c.fault, c.entry.Fault = Fault{}, ""
+		return a
+	}
+	if f.Status != 0 {
 		return f.canned()
-	case f.Edit != nil && a.Status/100 == 2:
+	}
+	if f.Edit != nil && (f.OnlyRefused || a.Status/100 == 2) {
 		f.Edit(&a)
 	}
 	if f.Stream != nil {
@@ -160,17 +161,19 @@ func (c *call) refuse(o Outcome, detail string) {
 }
 
 // wait passes the time d. It does not end with the request's context: see
-// Fault.Delay.
-func (c *call) wait(d time.Duration) {
+// Fault.Delay. It reports false if the listener was stopped meanwhile.
+func (c *call) wait(d time.Duration) bool {
 	if d <= 0 {
-		return
+		return true
 	}
 	stop, _ := c.r.Context().Value(stopKey{}).(<-chan struct{})
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return true
 	case <-stop:
+		return false
 	}
 }
 

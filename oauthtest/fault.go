@@ -23,12 +23,14 @@ type Fault struct {
 
 	// Delay passes before anything else. It passes in full, and the request
 	// is processed, even if the client has gone: a slow server commits what
-	// nobody waits for any more. Only the stop function of Start cuts it.
+	// nobody waits for any more. Only the stop function of Start cuts it, and
+	// drops the request.
 	Delay time.Duration
 
-	// Before is called before processing: a place to hold the request. ctx
-	// ends when the client goes away or the listener stops. A non-nil error
-	// drops the connection unprocessed.
+	// Before is called before processing: a place to hold the request. At
+	// the token and revocation endpoint the request has arrived whole by
+	// then. ctx ends when the client goes away or the listener stops. A
+	// non-nil error drops the connection unprocessed.
 	Before func(ctx context.Context) error
 
 	// DropBefore drops the connection without processing the request.
@@ -49,13 +51,14 @@ type Fault struct {
 	// replaces its own: the refresh token is spent.
 	Process bool
 
-	// OnlyRefused makes the server process the request, and lets the canned
-	// answer replace only a refusal of the token: invalid_grant at the token
-	// endpoint, a 401 for a token that is not live at the API. It changes
-	// how a server words its refusal, not what it refuses.
+	// OnlyRefused makes the server process the request, and lets the fault
+	// go on from here only if the token was refused: invalid_grant at the
+	// token endpoint, a 401 for a token that is not live at the API. It
+	// changes how a server words its refusal, not what it refuses.
 	OnlyRefused bool
 
-	// Edit changes a successful answer (2xx) of the server after processing.
+	// Edit changes a successful answer (2xx) of the server after processing;
+	// with OnlyRefused it changes a refusal. A canned answer is not edited.
 	Edit func(*Answer)
 
 	// AfterDelay passes between processing and answer. Like Delay it passes

@@ -135,6 +135,18 @@ func (s *Server) Log() []Entry {
 	return out
 }
 
+// LogAfter is Log without the first n entries: what came after the entry with
+// ID n.
+func (s *Server) LogAfter(n int) []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Entry
+	for _, e := range s.entries[min(max(n, 0), len(s.entries)):] {
+		out = append(out, *e)
+	}
+	return out
+}
+
 // LogOf is Log for one endpoint alone.
 func (s *Server) LogOf(ep Endpoint) []Entry {
 	return slices.DeleteFunc(s.Log(), func(e Entry) bool { return e.Endpoint != ep })

@@ -26,9 +26,10 @@ func (x *exchange) Write(p []byte) (int, error) {
 	if x.status == 0 {
 		x.WriteHeader(http.StatusOK)
 	}
-	if x.req.Method == http.MethodHead || x.status == http.StatusNoContent || x.status == http.StatusNotModified {
+	if x.bodiless() {
 		return len(p), nil
 	}
+	x.written += int64(len(p))
 	if len(x.held)+len(p) <= pipeSize {
 		x.held = append(x.held, p...)
 		return len(p), nil
@@ -39,12 +40,19 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return x.out.write(p)
 }
 
+func (x *exchange) bodiless() bool {
+	return x.req.Method == http.MethodHead || x.status == http.StatusNoContent || x.status == http.StatusNotModified
+}
+
 // Flush makes what was written visible to the client.
 func (x *exchange) Flush() { x.FlushError() }
 
 // FlushError is Flush for http.ResponseController.
 func (x *exchange) FlushError() error {
-	x.sendHeader(false)
+	if x.out == nil {
+		x.makeResponse(false, 0)
+		x.publish()
+	}
 	held := x.held
 	x.held = nil
 	_, err := x.out.write(held)
@@ -57,20 +65,17 @@ func (x *exchange) finish(done func()) {
 	if x.out != nil && x.out.ended() {
 		return
 	}
-	held := x.held
+	held, fresh := x.held, x.out == nil
 	x.held = nil
-	if x.out == nil {
+	if fresh {
 		x.makeResponse(true, len(held))
-		x.out.end(io.EOF, held, done)
-		x.publish()
-		return
 	}
-	x.out.end(io.EOF, held, done)
-}
-
-func (x *exchange) sendHeader(last bool) {
-	if x.out == nil {
-		x.makeResponse(last, len(x.held))
+	if x.resp.ContentLength > x.written && !x.bodiless() {
+		x.out.end(io.ErrUnexpectedEOF, held, nil) // less than the handler promised
+	} else {
+		x.out.end(io.EOF, held, done)
+	}
+	if fresh {
 		x.publish()
 	}
 }
@@ -89,7 +94,7 @@ func (x *exchange) makeResponse(last bool, length int) {
 		x.status = http.StatusOK
 	}
 	h := x.header.Clone()
-	if last && h.Get("Content-Length") == "" && x.req.Method != http.MethodHead {
+	if last && h.Get("Content-Length") == "" && !x.bodiless() {
 		h.Set("Content-Length", strconv.Itoa(length))
 	}
 	size := int64(-1)

@@ -172,10 +172,20 @@ func (s *Server) Start() (stop func()) {
 	}
 	s.setBase("http://" + l.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())
-	var requests sync.WaitGroup
+	var (
+		mu       sync.Mutex // guards stopped, and requests.Add against requests.Wait
+		stopped  bool
+		requests sync.WaitGroup
+	)
 	hs := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			if stopped {
+				mu.Unlock()
+				panic(http.ErrAbortHandler)
+			}
 			requests.Add(1)
+			mu.Unlock()
 			defer requests.Done()
 			s.ServeHTTP(w, r)
 		}),
@@ -190,6 +200,9 @@ func (s *Server) Start() (stop func()) {
 		hs.Serve(l) // ends with ErrServerClosed
 	}()
 	return sync.OnceFunc(func() {
+		mu.Lock()
+		stopped = true
+		mu.Unlock()
 		cancel()
 		hs.Close()
 		<-served

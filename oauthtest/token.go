@@ -4,7 +4,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -156,7 +155,7 @@ var secretParams = []string{
 // the token endpoint, short of the client. If it reports false the answer is
 // the refusal.
 func (c *call) form() (url.Values, Answer, bool) {
-	values, status, err := readForm(c.r)
+	values, status, err := c.readForm()
 	if err == nil {
 		return values, Answer{}, true
 	}
@@ -170,7 +169,8 @@ func (c *call) form() (url.Values, Answer, bool) {
 	return nil, a, false
 }
 
-func readForm(r *http.Request) (url.Values, int, error) {
+func (c *call) readForm() (url.Values, int, error) {
+	r, body := c.r, c.body
 	if r.Method != http.MethodPost {
 		return nil, http.StatusMethodNotAllowed, errors.New("the method must be POST")
 	}
@@ -187,8 +187,7 @@ func readForm(r *http.Request) (url.Values, int, error) {
 	if err != nil || ct != "application/x-www-form-urlencoded" || len(r.Header.Values("Content-Type")) != 1 {
 		return nil, http.StatusBadRequest, errors.New("the Content-Type must be application/x-www-form-urlencoded")
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
-	if err != nil {
+	if c.bodyErr != nil {
 		return nil, http.StatusBadRequest, errors.New("the body did not arrive whole")
 	}
 	if len(body) > maxForm {

@@ -187,10 +187,11 @@ type exchange struct {
 	serverCtx context.Context
 	cancel    context.CancelFunc
 
-	header http.Header
-	status int    // 0 until WriteHeader
-	held   []byte // written, but not yet visible to the client
-	out    *pipe  // nil until the header is sent
+	header  http.Header
+	status  int    // 0 until WriteHeader
+	held    []byte // written, but not yet visible to the client
+	written int64  // bytes of body from the handler
+	out     *pipe  // nil until the header is made
 
 	ready chan struct{} // closed once resp or err is set
 	resp  *http.Response
