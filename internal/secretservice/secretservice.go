@@ -1,0 +1,237 @@
+//go:build (dragonfly && cgo) || (freebsd && cgo) || linux || netbsd || openbsd
+
+// Package secretservice asks the Secret Service of the session bus whether it
+// can be used, without ever prompting, starting a bus or hanging.
+//
+// It looks where github.com/zalando/go-keyring looks: at the same bus address,
+// and at the collection "login" before the default one. Its build constraint
+// is go-keyring's own for the Secret Service.
+package secretservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// What [Check] can find. Each error is matched with errors.Is; the text of the
+// one returned adds what the bus said.
+var (
+	ErrNoBus        = errors.New("no session bus")
+	ErrDeadBus      = errors.New("the session bus does not accept connections")
+	ErrNoProvider   = errors.New("no Secret Service on the session bus")
+	ErrNoCollection = errors.New("the Secret Service has no login or default collection")
+	ErrLocked       = errors.New("the collection is locked")
+	ErrBroken       = errors.New("the Secret Service answers with an error")
+	ErrTimeout      = errors.New("the Secret Service does not answer")
+)
+
+const (
+	busName    = "org.freedesktop.secrets"
+	service    = "org.freedesktop.Secret.Service"
+	collection = "org.freedesktop.Secret.Collection"
+	prompt     = "org.freedesktop.Secret.Prompt"
+	properties = "org.freedesktop.DBus.Properties"
+
+	root            = dbus.ObjectPath("/org/freedesktop/secrets")
+	loginCollection = root + "/collection/login"
+	nowhere         = dbus.ObjectPath("/") // "none", where a path is asked for
+)
+
+// Check reports whether items can be read and written right now: nil, or one
+// of the errors above. It returns when ctx is done at the latest, and leaves
+// neither a connection nor a goroutine behind.
+func Check(ctx context.Context) error {
+	return visit(ctx, func(c *client) error {
+		path, err := c.collection()
+		if err != nil {
+			return err
+		}
+		return c.locked(path)
+	})
+}
+
+// Unlock does what Check does, but asks the person at the screen to unlock the
+// collection if it is locked, and waits for the answer until ctx is done. A
+// refusal, and a prompt that cannot be shown, is ErrLocked.
+func Unlock(ctx context.Context) error {
+	return visit(ctx, func(c *client) error {
+		path, err := c.collection()
+		if err != nil {
+			return err
+		}
+		if err := c.locked(path); !errors.Is(err, ErrLocked) {
+			return err
+		}
+		if err := c.unlock(path); err != nil {
+			return err
+		}
+		return c.locked(path)
+	})
+}
+
+// client is one private connection, for the length of one visit.
+type client struct {
+	ctx  context.Context // of the visit, which is as long as the client lives
+	conn *dbus.Conn
+}
+
+// visit connects to the session bus, calls f, and disconnects. The connection
+// is not shared with go-keyring, so that closing it, which is what ends every
+// pending call, disturbs nobody.
+func visit(ctx context.Context, f func(*client) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the goroutine with which the connection watches ctx
+	conn, err := dbus.SessionBusPrivateNoAutoStartup(dbus.WithContext(ctx))
+	if err != nil {
+		return connectError(err)
+	}
+	defer conn.Close()
+	c := &client{ctx: ctx, conn: conn}
+	// Auth and Hello know no context; they fail when it closes the connection.
+	if err := conn.Auth(nil); err != nil {
+		return c.fault(ErrDeadBus, err)
+	}
+	if err := conn.Hello(); err != nil {
+		return c.fault(ErrDeadBus, err)
+	}
+	return f(c)
+}
+
+// connectError tells an address that does not work from the lack of one.
+func connectError(err error) error {
+	var timeout interface{ Timeout() bool } // any error of the net package
+	if errors.As(err, &timeout) {
+		return because(ErrDeadBus, err)
+	}
+	return because(ErrNoBus, err)
+}
+
+// because adds the text of cause to kind. It leaves cause itself out of the
+// chain: a missing socket would make the error match fs.ErrNotExist, which to
+// a reader of a store means something else.
+func because(kind, cause error) error { return fmt.Errorf("%w (%v)", kind, cause) }
+
+// fault names the failure of a call: as the end of the visit's time, if that
+// is why the connection closed, else as what the bus or the provider said.
+func (c *client) fault(kind, cause error) error {
+	if c.ctx.Err() != nil {
+		return because(ErrTimeout, c.ctx.Err())
+	}
+	var reply dbus.Error
+	if errors.As(cause, &reply) {
+		switch reply.Name {
+		case "org.freedesktop.DBus.Error.ServiceUnknown",
+			"org.freedesktop.DBus.Error.NameHasNoOwner",
+			"org.freedesktop.DBus.Error.NoReply",
+			"org.freedesktop.DBus.Error.Spawn.ExecFailed",
+			"org.freedesktop.DBus.Error.Spawn.ChildExited",
+			"org.freedesktop.DBus.Error.Spawn.ServiceNotFound",
+			"org.freedesktop.DBus.Error.TimedOut":
+			kind = ErrNoProvider
+		case "org.freedesktop.Secret.Error.IsLocked":
+			kind = ErrLocked
+		}
+	}
+	return because(kind, cause)
+}
+
+// call calls method on path and stores the answer in out.
+func (c *client) call(path dbus.ObjectPath, method string, args []any, out ...any) error {
+	return c.conn.Object(busName, path).CallWithContext(c.ctx, method, 0, args...).Store(out...)
+}
+
+// collection finds the collection that go-keyring will use.
+func (c *client) collection() (dbus.ObjectPath, error) {
+	bus := c.conn.BusObject()
+	var running bool
+	if err := bus.CallWithContext(c.ctx, "org.freedesktop.DBus.NameHasOwner", 0, busName).Store(&running); err != nil {
+		return "", c.fault(ErrDeadBus, err)
+	}
+	if !running {
+		var names []string
+		if err := bus.CallWithContext(c.ctx, "org.freedesktop.DBus.ListActivatableNames", 0).Store(&names); err != nil {
+			return "", c.fault(ErrDeadBus, err)
+		}
+		if !slices.Contains(names, busName) {
+			return "", ErrNoProvider
+		}
+		// The first call below starts the provider, as any client's would.
+	}
+	// A provider without the property is not broken: go-keyring turns to the
+	// default collection then, and so do we.
+	var all dbus.Variant
+	if err := c.call(root, properties+".Get", []any{service, "Collections"}, &all); err != nil {
+		if err := c.fault(ErrBroken, err); !errors.Is(err, ErrBroken) {
+			return "", err
+		}
+	}
+	if paths, ok := all.Value().([]dbus.ObjectPath); ok && slices.Contains(paths, loginCollection) {
+		return loginCollection, nil
+	}
+	var path dbus.ObjectPath
+	if err := c.call(root, service+".ReadAlias", []any{"default"}, &path); err != nil {
+		return "", c.fault(ErrBroken, err)
+	}
+	if path == nowhere || path == "" {
+		return "", ErrNoCollection
+	}
+	return path, nil
+}
+
+// locked returns ErrLocked if the collection at path is locked.
+func (c *client) locked(path dbus.ObjectPath) error {
+	var v dbus.Variant
+	if err := c.call(path, properties+".Get", []any{collection, "Locked"}, &v); err != nil {
+		return c.fault(ErrBroken, err)
+	}
+	locked, ok := v.Value().(bool)
+	switch {
+	case !ok:
+		return because(ErrBroken, errors.New("Locked is not a boolean"))
+	case locked:
+		return ErrLocked
+	}
+	return nil
+}
+
+// unlock asks the provider to unlock the collection at path, and waits for the
+// person it prompts.
+func (c *client) unlock(path dbus.ObjectPath) error {
+	signals := make(chan *dbus.Signal, 8)
+	c.conn.Signal(signals)
+	defer c.conn.RemoveSignal(signals)
+	// Subscribed before the prompt has a name, so that a prompt that is
+	// answered at once is not missed.
+	err := c.conn.AddMatchSignalContext(c.ctx, dbus.WithMatchInterface(prompt), dbus.WithMatchMember("Completed"))
+	if err != nil {
+		return c.fault(ErrDeadBus, err)
+	}
+	var unlocked []dbus.ObjectPath
+	var ask dbus.ObjectPath
+	if err := c.call(root, service+".Unlock", []any{[]dbus.ObjectPath{path}}, &unlocked, &ask); err != nil {
+		return c.fault(ErrBroken, err)
+	}
+	if ask == nowhere {
+		return nil
+	}
+	if err := c.call(ask, prompt+".Prompt", []any{""}); err != nil {
+		return c.fault(ErrBroken, err)
+	}
+	for {
+		select {
+		case s, open := <-signals:
+			if !open {
+				return c.fault(ErrDeadBus, dbus.ErrClosed)
+			}
+			if s.Path == ask && s.Name == prompt+".Completed" {
+				return nil // what came of it, the caller asks of the collection
+			}
+		case <-c.ctx.Done():
+			return because(ErrTimeout, c.ctx.Err())
+		}
+	}
+}

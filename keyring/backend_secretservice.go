@@ -1,0 +1,74 @@
+//go:build (dragonfly && cgo) || (freebsd && cgo) || linux || netbsd || openbsd
+
+package keyring
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os/exec"
+	"strings"
+
+	"github.com/freshtoken/freshtoken/internal/secretservice"
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	supported = true
+
+	// itemLimit is how long the text of one item may be. The Secret Service
+	// has no limit, so that an ordinary session is one item; this one keeps a
+	// single message on the bus small.
+	itemLimit = 32 << 10
+)
+
+// precheck asks the Secret Service whether it can be used. go-keyring must not
+// be called otherwise: without a bus it starts one, before a locked collection
+// it waits for a prompt without end, and every prompt leaks goroutines.
+func precheck(ctx context.Context, prompt bool) error {
+	check := secretservice.Check
+	if prompt {
+		check = secretservice.Unlock
+	}
+	err := check(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, secretservice.ErrLocked):
+		return fail(ErrLocked, err)
+	case errors.Is(err, secretservice.ErrTimeout):
+		return fail(ErrTimeout, err)
+	case errors.Is(err, secretservice.ErrBroken):
+		return fail(nil, err)
+	}
+	return fail(ErrUnavailable, err)
+}
+
+// systemKind returns the kind of an error of go-keyring's Secret Service
+// client, or nil if it is unknown.
+func systemKind(err error) error {
+	var reply dbus.Error
+	if errors.As(err, &reply) {
+		switch reply.Name {
+		case "org.freedesktop.Secret.Error.IsLocked":
+			return ErrLocked
+		case "org.freedesktop.DBus.Error.ServiceUnknown",
+			"org.freedesktop.DBus.Error.NameHasNoOwner",
+			"org.freedesktop.DBus.Error.NoReply",
+			"org.freedesktop.DBus.Error.Disconnected":
+			return ErrUnavailable
+		}
+		return nil
+	}
+	var operation *net.OpError
+	var program *exec.Error
+	switch {
+	case errors.Is(err, dbus.ErrClosed), errors.As(err, &operation), errors.As(err, &program):
+		return ErrUnavailable
+	// go-keyring has no value for this one, which is what a prompt that was
+	// dismissed, or could not be shown, ends in.
+	case strings.HasPrefix(err.Error(), "failed to unlock correct collection"):
+		return ErrLocked
+	}
+	return nil
+}

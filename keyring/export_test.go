@@ -1,0 +1,53 @@
+package keyring
+
+import "context"
+
+// What the tests need to put a keyring of their own behind stores and keys.
+
+type Gate = gate
+
+func NewGate(b interface {
+	Get(service, account string) (string, error)
+	Set(service, account, text string) error
+	Delete(service, account string) error
+}, check func(ctx context.Context, prompt bool) error) *Gate {
+	if check == nil {
+		check = func(context.Context, bool) error { return nil }
+	}
+	return newGate(b, check)
+}
+
+func (g *gate) NewStore(limit int, service string, options ...Options) (*Store, error) {
+	return newStore(g, limit, service, options)
+}
+
+func (g *gate) NewKey(service string, options ...Options) *Key { return newKey(g, service, options) }
+
+func (g *gate) Probe(ctx context.Context, o Options) error {
+	o, err := withDefaults([]Options{o})
+	if err != nil {
+		return err
+	}
+	return probe(ctx, g, o)
+}
+
+// NewFailure is what a check returns.
+func NewFailure(kind, cause error) error { return fail(kind, cause) }
+
+// ParseHead parses the text of a head, and returns the text of what it parsed.
+func ParseHead(text string) (again string, err error) {
+	h, err := parseHead(text)
+	if err != nil {
+		return "", err
+	}
+	return h.String(), nil
+}
+
+func AccountOf(purpose, service, name string) string { return accountOf(purpose, service, name) }
+
+const (
+	Supported = supported
+	ItemLimit = itemLimit
+	MaxValue  = maxValue
+	PauseLast = pauseLast
+)

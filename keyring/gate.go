@@ -1,0 +1,256 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// How long the gate stays shut after a call that did not end well. Refusals
+// double the time, because each of them has put a prompt before somebody, or
+// has cost go-keyring goroutines that it never gets back.
+const (
+	pauseFirst = 10 * time.Second
+	pauseLast  = time.Hour
+)
+
+// gate is the only way to a keyring. The keyring's calls know no context and
+// may never return; through the gate they have a deadline, run one at a time,
+// and cannot pile up: while a call that was given up still runs, nothing else
+// starts, and after a timeout or a refusal nothing is asked for a while.
+type gate struct {
+	backend backend
+	check   func(ctx context.Context, prompt bool) error // asked before each call
+
+	// turn holds a token while a call runs, whether or not anybody still
+	// waits for it. A channel, so that waiting for it can be given up.
+	turn chan struct{}
+
+	mu       sync.Mutex    // guards the rest
+	running  *call         // whose turn it is, or nil
+	refusals int           // in a row
+	shut     time.Time     // until when no call starts
+	why      *failure      // what shut the gate
+	wake     chan struct{} // closed, and replaced, when a call is late
+}
+
+func newGate(b backend, check func(context.Context, bool) error) *gate {
+	return &gate{backend: b, check: check, turn: make(chan struct{}, 1), wake: make(chan struct{})}
+}
+
+// call is one call to the keyring.
+type call struct {
+	do      func(backend) (string, error)
+	writes  string        // names what it may change, or ""
+	timeout time.Duration // counted from its start, not from its wait for the turn
+	prompt  bool          // whether the check may ask a person to unlock
+
+	timer     *time.Timer
+	expiry    chan struct{} // closed when its time is up
+	late      bool          // its time was up before it returned; guarded by the gate's mu
+	abandoned bool          // nobody waits for it any more; guarded by the gate's mu
+	landed    []func()      // what to do once it has returned; guarded by the gate's mu
+}
+
+// answer is what a call came to.
+type answer struct {
+	text string
+	err  error
+}
+
+// enter makes one call. The error is nil, errAbsent, a *failure, or that of
+// ctx; a call that has not returned when enter does goes on by itself, and
+// holds the gate until it returns.
+func (g *gate) enter(ctx context.Context, c *call) (string, error) {
+	if err := g.takeTurn(ctx); err != nil {
+		return "", err
+	}
+	g.begin(c)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // when the call is late, its check need not go on
+	done := make(chan answer, 1)
+	go func() {
+		text, err := g.run(ctx, c)
+		g.land(c, err)
+		done <- answer{text, err}
+	}()
+	select {
+	case a := <-done:
+		if ctx.Err() != nil && kindOf(a.err) == ErrTimeout {
+			return "", ctx.Err() // that is how the check put it
+		}
+		return a.text, a.err
+	case <-ctx.Done():
+		g.abandon(c)
+		return "", ctx.Err()
+	case <-c.expiry:
+		g.abandon(c)
+		return "", tooLate(c)
+	}
+}
+
+// takeTurn waits until no other call runs. However long the line, the wait
+// ends: each call ahead has its time, and one that exceeds it shuts the gate.
+func (g *gate) takeTurn(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		wake, err := g.refuses()
+		if err != nil {
+			return err
+		}
+		select {
+		case g.turn <- struct{}{}:
+			if _, err := g.refuses(); err != nil { // shut in the meantime
+				<-g.turn
+				return err
+			}
+			return nil
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// run makes the call if the check lets it. A panic of the backend is a failure
+// like others: go-keyring's client panics when the bus goes away under a
+// prompt, and in a goroutine of ours that would end the program.
+func (g *gate) run(ctx context.Context, c *call) (text string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			text, err = "", fail(nil, fmt.Errorf("its client panicked (%T)", p))
+		}
+	}()
+	if err := g.check(ctx, c.prompt); err != nil {
+		if c.prompt && kindOf(err) == ErrLocked {
+			g.refused(err) // don't ask the same person again and again
+		}
+		return "", err
+	}
+	if err := ctx.Err(); err != nil { // nobody waits any more: don't begin
+		return "", fail(ErrTimeout, err)
+	}
+	text, err = c.do(g.backend)
+	if err = classify(err); kindOf(err) == ErrLocked {
+		// The check had found it unlocked: somebody was asked and declined.
+		g.refused(err)
+	}
+	return text, err
+}
+
+// begin starts the turn of c, and its time.
+func (g *gate) begin(c *call) {
+	c.expiry = make(chan struct{})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running = c
+	c.timer = time.AfterFunc(c.timeout, func() { g.expire(c) })
+}
+
+// expire shuts the gate because the time of c is up, and sends away whoever
+// waits for it or behind it.
+func (g *gate) expire(c *call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running != c {
+		return
+	}
+	c.late = true
+	g.shut, g.why = time.Now().Add(pauseFirst), tooLate(c)
+	close(c.expiry)
+	close(g.wake)
+	g.wake = make(chan struct{})
+}
+
+// abandon marks a call for which nobody waits any more.
+func (g *gate) abandon(c *call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.abandoned = true
+}
+
+func tooLate(c *call) *failure {
+	return fail(ErrTimeout, fmt.Errorf("gave up after %v", c.timeout))
+}
+
+// land ends the turn of c, which has returned, and does what waited for that.
+func (g *gate) land(c *call, err error) {
+	g.mu.Lock()
+	c.timer.Stop()
+	g.running = nil
+	landed := c.landed
+	if c.late && (err == nil || err == errAbsent) {
+		// It works after all, only slowly: somebody has unlocked it.
+		g.shut = time.Time{}
+	}
+	g.mu.Unlock()
+	for _, f := range landed {
+		f()
+	}
+	<-g.turn
+}
+
+// refused shuts the gate because the keyring, or whoever it asked, refused.
+func (g *gate) refused(why error) {
+	var f *failure
+	if !errors.As(why, &f) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	pause := min(pauseFirst<<min(g.refusals, 16), pauseLast)
+	g.refusals++
+	g.shut, g.why = time.Now().Add(pause), f
+}
+
+// allowed forgets earlier refusals: a change has been seen to work.
+func (g *gate) allowed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refusals = 0
+}
+
+// refuses returns an error if no call may start now: that of the call which
+// shut the gate, or that the last one has not returned. Otherwise it returns
+// the channel that is closed when that may have changed.
+func (g *gate) refuses() (<-chan struct{}, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running != nil && g.running.late {
+		return nil, fail(ErrTimeout, errStuck)
+	}
+	if left := time.Until(g.shut); left > 0 {
+		return nil, &failure{
+			kind: g.why.kind,
+			text: fmt.Sprintf("not asked again for %v: %s", left.Round(time.Second), g.why.text),
+		}
+	}
+	return g.wake, nil
+}
+
+// whenLanded calls f once no abandoned call that may change name runs: now, or
+// when the one that does has returned. It reports whether f has been called.
+func (g *gate) whenLanded(name string, f func()) bool {
+	g.mu.Lock()
+	if c := g.running; c != nil && c.abandoned && c.writes == name {
+		c.landed = append(c.landed, f)
+		g.mu.Unlock()
+		return false
+	}
+	g.mu.Unlock()
+	f()
+	return true
+}
+
+// kindOf returns the kind of a *failure, or nil.
+func kindOf(err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return f.kind
+	}
+	return nil
+}
