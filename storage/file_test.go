@@ -40,3 +40,9 @@ func TestFile(t *testing.T) {
 func TestSeal(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Store { return storage.Seal(storage.NewMemory(), fixedKey(1)) })
 }
+
+func TestFileProcesses(t *testing.T) {
+	storagetest.RunProcesses(t, "", func(t *testing.T, dir string) storagetest.Store {
+		return newFile(t, filepath.Join(dir, "store"), fixedKey(1))
+	})
+}

@@ -18,6 +18,23 @@ func pattern(seed, n int) []byte {
 	return b
 }
 
+// framed returns a value whose damage shows: its number, again and again, some
+// kilobytes of it, with a length that depends on the number.
+func framed(n int) []byte {
+	return bytes.Repeat(fmt.Appendf(nil, "%08d\n", n), 400+n%200)
+}
+
+// checkFrame returns an error unless value is whole.
+func checkFrame(value []byte) error {
+	var n int
+	if _, err := fmt.Sscanf(string(value[:min(9, len(value))]), "%08d\n", &n); err != nil || !bytes.Equal(value, framed(n)) {
+		return fmt.Errorf("%d bytes that are none of the values saved", len(value))
+	}
+	return nil
+}
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
 // save fails the test if value can't be stored.
 func save(t *testing.T, s Store, key string, value []byte) {
 	t.Helper()
