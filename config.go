@@ -1,0 +1,222 @@
+package freshtoken
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/oauth2"
+)
+
+// Config says whose session a Source keeps, where it is stored and how it is
+// refreshed. New copies it. It prints without its secrets.
+type Config struct {
+	// OAuth2 is the client and the server's endpoints. ClientID and
+	// Endpoint.TokenURL are required, unless Refresher is set. AuthStyle says
+	// how the client authenticates; AuthStyleAutoDetect means client_id in the
+	// body without a secret, HTTP Basic with one. The Source never tries one
+	// after the other.
+	OAuth2 *oauth2.Config
+
+	// Store keeps the session. Nil: memory only; the session ends with the
+	// program.
+	Store Store
+
+	// Session is the name of the session among those of this client: an
+	// account, for instance. Empty means "default".
+	Session string
+
+	// Issuer is the authorization server's issuer identifier (RFC 8414
+	// section 2). Stored sessions are bound to it. Empty means that the token
+	// URL takes its place.
+	Issuer string
+
+	// RevocationURL is where Logout revokes the tokens (RFC 7009). Empty:
+	// Logout ends the session here only.
+	RevocationURL string
+
+	// HTTPClient talks to the authorization server. Nil means a client over
+	// http.DefaultTransport. Its Timeout holds beside the 30 seconds that
+	// every refresh has; its CheckRedirect does not: redirects are not
+	// followed.
+	HTTPClient *http.Client
+
+	// Refresher replaces the refresh_token grant. Nil: that grant.
+	Refresher Refresher
+
+	// RefreshParams are further parameters for every refresh. None may be
+	// empty, and only resource and audience may have several values.
+	RefreshParams url.Values
+
+	// Lead is how long before expiry a refresh is due; it counts as half the
+	// lifetime at most. Zero: what the server hints at (refresh_in), else a
+	// fifth of the lifetime, at most five minutes.
+	Lead time.Duration
+
+	// Background refreshes the session when it is due, without anybody
+	// asking and without anybody waiting, for services and desktop programs.
+	// Call Close to end it. False: one of the callers who ask for a token
+	// when a refresh is due waits for it, for two seconds at most, so that a
+	// short-lived program does not end with a refresh in the air.
+	Background bool
+
+	// OnEvent, if not nil, is told what happens to the session: one event at
+	// a time, in order, with nothing locked. It may use the Source, but should
+	// not block, because the goroutine that called it has work to do.
+	OnEvent func(Event)
+
+	// AcceptFormEncoded also understands token responses that are not JSON
+	// but form-encoded.
+	AcceptFormEncoded bool
+
+	// AssumeBearer takes a token response without a token_type for one of
+	// type Bearer. RFC 6749 section 5.1 requires the member.
+	AssumeBearer bool
+
+	// PlainBasicAuth sends ClientID and ClientSecret as they are with HTTP
+	// Basic, for servers that do not decode them as RFC 6749 section 2.3.1
+	// demands.
+	PlainBasicAuth bool
+
+	// InsecureUnsaved goes on refreshing when the store cannot be locked or
+	// written. With a server that rotates refresh tokens, the stored session
+	// is then lost as soon as the program ends. It is meant for read-only
+	// stores with a server that does not rotate.
+	InsecureUnsaved bool
+
+	// InsecureHTTP allows a TokenURL and a RevocationURL with http to a host
+	// that is not this one. The refresh token and the client's secret travel
+	// in the clear.
+	InsecureHTTP bool
+}
+
+// check validates the Config and fills in what is left out. Errors are about
+// the program, not about its user, and name the field.
+func (c *Config) check() error {
+	if c.OAuth2 == nil {
+		return errors.New("freshtoken: Config.OAuth2 is nil: set it to the oauth2.Config of your client")
+	}
+	o := *c.OAuth2
+	c.OAuth2 = &o
+	switch {
+	case o.Endpoint.TokenURL == "" && c.Refresher == nil:
+		return errors.New("freshtoken: Config.OAuth2.Endpoint.TokenURL is empty: set it to the server's token endpoint")
+	case o.Endpoint.TokenURL == "" && c.Issuer == "" && c.Store != nil:
+		return errors.New("freshtoken: Config.Issuer is empty: with a Refresher and no TokenURL, it says whose session is stored")
+	case o.ClientID == "" && c.Refresher == nil:
+		return errors.New("freshtoken: Config.OAuth2.ClientID is empty: set it to the identifier of your client at the server")
+	case c.Lead < 0:
+		return fmt.Errorf("freshtoken: Config.Lead is negative (%v): it is how long before expiry to refresh; zero chooses", c.Lead)
+	case !utf8.ValidString(c.Session) || !utf8.ValidString(c.Issuer) || !utf8.ValidString(o.ClientID):
+		return errors.New("freshtoken: Config.Session, Config.Issuer and ClientID must be valid UTF-8")
+	}
+	if o.Endpoint.TokenURL != "" {
+		if err := c.checkURL("Config.OAuth2.Endpoint.TokenURL", o.Endpoint.TokenURL); err != nil {
+			return err
+		}
+	}
+	if c.RevocationURL != "" {
+		if err := c.checkURL("Config.RevocationURL", c.RevocationURL); err != nil {
+			return err
+		}
+	}
+	if err := checkParams(c.RefreshParams); err != nil {
+		return err
+	}
+	c.RefreshParams = maps.Clone(c.RefreshParams)
+	if c.Session == "" {
+		c.Session = "default"
+	}
+	return nil
+}
+
+// checkURL checks an endpoint that will receive secrets.
+func (c *Config) checkURL(field, raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "":
+		return fmt.Errorf("freshtoken: %s is not an absolute URL", field)
+	case u.User != nil:
+		return fmt.Errorf("freshtoken: %s has a user or password in it: secrets belong into ClientSecret", field)
+	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
+		return fmt.Errorf("freshtoken: %s has a fragment, which RFC 6749 section 3.2 forbids", field)
+	case u.Scheme == "https", u.Scheme == "http" && (c.InsecureHTTP || isLoopback(u.Hostname())):
+		return nil
+	case u.Scheme == "http":
+		return fmt.Errorf("freshtoken: %s is plain http to %s: use https, or set Config.InsecureHTTP if the network is trusted", field, u.Host)
+	default:
+		return fmt.Errorf("freshtoken: %s has the scheme %q: use https", field, u.Scheme)
+	}
+}
+
+// checkParams enforces RFC 6749 section 3.2: no parameter without a value, none
+// twice.
+func checkParams(params url.Values) error {
+	own := []string{"grant_type", "refresh_token", "client_id", "client_secret", "scope", "state"}
+	for name, values := range params {
+		if slices.Contains(own, name) {
+			return fmt.Errorf("freshtoken: Config.RefreshParams has %q, which is not for the program to set", name)
+		}
+		if len(values) == 0 || slices.Contains(values, "") {
+			return fmt.Errorf("freshtoken: Config.RefreshParams has %q without a value", name)
+		}
+		if len(values) > 1 && name != "resource" && name != "audience" {
+			return fmt.Errorf("freshtoken: Config.RefreshParams has %q more than once", name)
+		}
+	}
+	return nil
+}
+
+func (c *Config) binding() binding {
+	b := binding{Issuer: c.Issuer, ClientID: c.OAuth2.ClientID, Session: c.Session}
+	if b.Issuer == "" {
+		b.Issuer = c.OAuth2.Endpoint.TokenURL
+	}
+	return b
+}
+
+// isLoopback reports whether a host name means this machine, as RFC 8252
+// section 7.3 and browsers see it.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// describe is what a Config shows of itself.
+func (c Config) describe() string {
+	var id, token string
+	if c.OAuth2 != nil {
+		id, token = c.OAuth2.ClientID, c.OAuth2.Endpoint.TokenURL
+	}
+	return fmt.Sprintf("freshtoken.Config{ClientID: %q, TokenURL: %q, Session: %q}", id, withoutQuery(token), c.Session)
+}
+
+// withoutQuery shortens a URL to what may be shown.
+func withoutQuery(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// Format implements fmt.Formatter: no verb shows the client's secret.
+func (c Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.describe()) }
+
+// MarshalJSON implements json.Marshaler, without the client's secret.
+func (c Config) MarshalJSON() ([]byte, error) { return marshalString(c.describe()) }
+
+// LogValue implements slog.LogValuer, without the client's secret.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.describe()) }

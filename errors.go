@@ -1,0 +1,189 @@
+package freshtoken
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// Errors to branch on, with errors.Is. What the text adds differs from case to
+// case; no error of this package contains a token, a secret or a response body.
+var (
+	// ErrNoSession: nobody is logged in. There never was a session, or it was
+	// logged out, here or by another process. Start one with SetToken.
+	ErrNoSession = errors.New("nobody is logged in")
+
+	// ErrSessionEnded: the server refused the refresh token. Only a new login
+	// helps. The error is a *RefreshError; when its Uncertain is true, the
+	// server's answer did not say clearly that the session is over, and the
+	// tokens stay stored.
+	ErrSessionEnded = errors.New("the session has ended: log in again")
+
+	// ErrLocked: another process holds the session's lock for too long. The
+	// session is unharmed; try again.
+	ErrLocked = errors.New("another process is busy with the session")
+
+	// ErrNotPersisted: the newest tokens live in this program's memory only,
+	// because they could not be saved. The program works on, and goes on
+	// trying to save until Close; another process must not use the session
+	// meanwhile. Returned by SetToken and Close, reported by Status and
+	// events, never returned beside a good token.
+	ErrNotPersisted = errors.New("the newest tokens could not be saved")
+
+	// ErrStore: the store failed before anything was spent. The session is
+	// as it was.
+	ErrStore = errors.New("the session store failed")
+
+	// ErrMismatch: what is stored for the session was issued to another
+	// client, or by another server. It is left untouched.
+	ErrMismatch = errors.New("the stored session belongs to another client or server")
+
+	// ErrBadToken: a token cannot be used: a type that is not Bearer, or
+	// characters that cannot be sent in a header.
+	ErrBadToken = errors.New("unusable token")
+
+	// ErrOrigin: a request was for an origin that is not listed in
+	// Transport.Origins, and was not sent.
+	ErrOrigin = errors.New("refusing to send the session's token to this origin")
+
+	// ErrNotRevoked: Logout has ended the session here, but the server did
+	// not confirm that it has revoked the tokens.
+	ErrNotRevoked = errors.New("logged out here, but the server did not confirm the revocation")
+
+	// ErrClosed: the Source has been closed.
+	ErrClosed = errors.New("the Source is closed")
+)
+
+// wrap gives an error the package's prefix, once, and what went wrong behind
+// the sentinel that callers branch on.
+func wrap(sentinel error, format string, args ...any) error {
+	return fmt.Errorf("freshtoken: %w: %w", sentinel, fmt.Errorf(format, args...))
+}
+
+// A RefreshError tells why the session could not be refreshed. Which fields are
+// set depends on how far the attempt came.
+//
+// It matches ErrSessionEnded (errors.Is) when only a login helps. It unwraps to
+// the cause, and, if the server answered, to an *oauth2.RetrieveError, for
+// programs that look for that: one without a body, and whose Response has a
+// status but no request and no header.
+type RefreshError struct {
+	// Code is the server's error code (RFC 6749 section 5.2), for instance
+	// "invalid_grant"; empty if it sent none. Printable ASCII.
+	Code string
+
+	// Description is the server's explanation, with everything but printable
+	// ASCII replaced, and shortened. It is the server's text: show it, do not
+	// act on it.
+	Description string
+
+	// Status is the HTTP status; zero if there was no answer.
+	Status int
+
+	// Temporary: trying later may help. The Source does so by itself, on
+	// demand, no earlier than RetryAfter.
+	Temporary bool
+
+	// OutcomeUnknown: the request may have been processed, and the refresh
+	// token spent, although no usable answer came.
+	OutcomeUnknown bool
+
+	// Uncertain: the session counts as ended, but the server did not say so
+	// in terms that leave no doubt. The tokens stay stored, and the Source
+	// asks again now and then.
+	Uncertain bool
+
+	// RetryAfter is how long the Source waits before it asks the server
+	// again; zero if it does not wait.
+	RetryAfter time.Duration
+
+	// Interrupted is when an earlier refresh with the same refresh token was
+	// interrupted before its outcome was known; zero if none was. If the
+	// server has now refused the token, that is the likely reason.
+	Interrupted time.Time
+
+	// Err is the cause where there is more to say, such as a network error.
+	Err error
+
+	ended    bool
+	promptly bool // a first unknown outcome: try once more after RetryAfter
+	class    class
+	salvaged string // the refresh token of an otherwise unusable answer, until it is stored
+}
+
+func isEnded(err error) bool { return errors.Is(err, ErrSessionEnded) }
+
+func (e *RefreshError) Error() string {
+	var b strings.Builder
+	b.WriteString("freshtoken: ")
+	switch {
+	case e.ended:
+		b.WriteString(ErrSessionEnded.Error())
+		if e.Uncertain {
+			b.WriteString(" (the server's answer is not clear; the tokens were kept)")
+		}
+	case e.class == classConfiguration:
+		b.WriteString("the server does not accept this client: check ClientID, ClientSecret and Endpoint.AuthStyle of Config.OAuth2 (AuthStyleInParams sends the secret in the body, AuthStyleInHeader as Basic)")
+	case e.OutcomeUnknown:
+		b.WriteString("the refresh may or may not have happened: no usable answer from the token endpoint")
+	default:
+		b.WriteString("the session could not be refreshed")
+	}
+	if e.Status != 0 {
+		fmt.Fprintf(&b, ": token endpoint answered %d", e.Status)
+	}
+	if e.Code != "" {
+		fmt.Fprintf(&b, " %s", e.Code)
+	}
+	if e.Description != "" {
+		fmt.Fprintf(&b, " (%q)", e.Description)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if !e.Interrupted.IsZero() {
+		fmt.Fprintf(&b, "; an earlier refresh was interrupted at %s, which may have spent the refresh token", e.Interrupted.Format(time.RFC3339))
+	}
+	if e.RetryAfter > 0 {
+		fmt.Fprintf(&b, "; next attempt in %s at the earliest", e.RetryAfter.Round(time.Millisecond))
+	}
+	return b.String()
+}
+
+// Unwrap makes errors.Is and errors.As see ErrSessionEnded, an
+// *oauth2.RetrieveError and the cause, as far as they apply.
+func (e *RefreshError) Unwrap() []error {
+	var errs []error
+	if e.ended {
+		errs = append(errs, ErrSessionEnded)
+	}
+	if e.Status != 0 {
+		errs = append(errs, &oauth2.RetrieveError{
+			Response:         &http.Response{Status: fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)), StatusCode: e.Status},
+			ErrorCode:        e.Code,
+			ErrorDescription: e.Description,
+		})
+	}
+	if e.Err != nil {
+		errs = append(errs, e.Err)
+	}
+	return errs
+}
+
+// sanitize makes a server's text inert: printable ASCII without quotes and
+// backslashes, which RFC 6749 section 5.2 excludes as well, and not too long.
+func sanitize(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
+			return '?'
+		}
+		return r
+	}, s)
+}

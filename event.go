@@ -1,0 +1,83 @@
+package freshtoken
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// EventKind says what has happened to a session.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventLoggedIn      EventKind = "logged_in"      // SetToken started a session here
+	EventLoggedOut     EventKind = "logged_out"     // Logout ended it here, or another process did
+	EventRefreshed     EventKind = "refreshed"      // the server issued new tokens to this Source
+	EventAdopted       EventKind = "adopted"        // another process has stored newer tokens, now used here
+	EventRejected      EventKind = "rejected"       // an API rejected the access token before its time
+	EventOverBudget    EventKind = "over_budget"    // an API rejects new tokens too; no further refresh for now
+	EventRefreshFailed EventKind = "refresh_failed" // Err tells why; tokens that are still valid stay in use
+	EventSessionEnded  EventKind = "session_ended"  // only a new login helps
+	EventNotPersisted  EventKind = "not_persisted"  // the newest tokens are in memory only; saving is retried
+	EventPersisted     EventKind = "persisted"      // they are saved after all
+	EventReplayed      EventKind = "replayed"       // a rejected request is sent again with a newer token
+)
+
+// An Event is something that happened to a session. It holds no secret and may
+// be logged as it is.
+type Event struct {
+	Kind       EventKind
+	Time       time.Time
+	Session    string // Config.Session
+	Generation uint64 // counts the refreshes of the session; zero where it does not apply
+	Err        error  // why, for the kinds that report a failure
+}
+
+// LogValue implements slog.LogValuer.
+func (e Event) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("kind", string(e.Kind)),
+		slog.String("session", e.Session),
+		slog.Uint64("generation", e.Generation),
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// events delivers events one at a time and in order, from a goroutine of its
+// own, so that a receiver may take its time or call back into the Source.
+type events struct {
+	deliver func(Event) // nil: nobody listens
+
+	mu         sync.Mutex // guards queue and delivering
+	queue      []Event
+	delivering bool // a goroutine is at it
+}
+
+func (e *events) add(ev Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.queue = append(e.queue, ev)
+	if !e.delivering {
+		e.delivering = true
+		go e.deliverAll()
+	}
+}
+
+func (e *events) deliverAll() {
+	for {
+		e.mu.Lock()
+		if len(e.queue) == 0 {
+			e.delivering = false
+			e.mu.Unlock()
+			return
+		}
+		ev := e.queue[0]
+		e.queue = e.queue[1:]
+		e.mu.Unlock()
+		e.deliver(ev)
+	}
+}

@@ -1,0 +1,223 @@
+package freshtoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// How long each phase of a refresh may take. Each has its own time: what one
+// phase leaves over or overdraws is not the next one's. The wait for the lock
+// exceeds the request and the save of whoever holds it.
+const (
+	lockTime  = time.Minute
+	tryTime   = 100 * time.Millisecond // for a lock that is tried, not awaited
+	loadTime  = 10 * time.Second
+	saveTime  = 10 * time.Second
+	grantTime = 30 * time.Second
+
+	// hangTime is how much longer than its context a store call may take
+	// before it is abandoned.
+	hangTime = time.Second
+)
+
+var errHangs = errors.New("a call to the store has not returned in time")
+
+// call runs one store call with a deadline, in a goroutine of its own, because
+// a store may hang whatever its context says. A call that does is abandoned: it
+// may still take effect, so no other call begins, and no lock is released,
+// before it has returned. The turn is held.
+func call[T any](s *Source, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
+	var none T
+	t := &s.inTurn
+	if t.abandoned != nil {
+		patience := time.NewTimer(limit)
+		defer patience.Stop()
+		select {
+		case <-t.abandoned:
+			t.abandoned = nil
+		case <-patience.C:
+			return none, errHangs
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result, 1)
+	returned := make(chan struct{})
+	go func() {
+		var r result
+		defer func() {
+			results <- r
+			close(returned)
+		}()
+		r.value, r.err = f(ctx)
+	}()
+	select {
+	case r := <-results:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	patience := time.NewTimer(hangTime)
+	defer patience.Stop()
+	select {
+	case r := <-results:
+		return r.value, r.err
+	case <-patience.C:
+		t.abandoned = returned
+		return none, errHangs
+	}
+}
+
+// acquire takes the session lock, unless it is held already. The result is nil
+// if Config.InsecureUnsaved allows to do without. The turn is held.
+func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
+	t := &s.inTurn
+	if t.held != nil {
+		unlock, t.held = t.held, nil
+		return unlock, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if !s.stopWith(cancel) {
+		return nil, errClosed
+	}
+	defer s.stopWith(nil)
+	unlock, err = s.lock(ctx)
+	switch {
+	case err == nil:
+		return unlock, nil
+	case s.isClosed():
+		return nil, errClosed
+	case ctx.Err() != nil:
+		return nil, wrap(ErrLocked, "gave up after %v: if no other program is at work, one of them hangs; end it", limit)
+	case s.cfg.InsecureUnsaved:
+		return nil, nil
+	default:
+		return nil, wrap(ErrStore, "locking the session: %w", err)
+	}
+}
+
+// lock calls Store.Lock, which may hang. A lock that comes too late is
+// released.
+func (s *Source) lock(ctx context.Context) (unlock func() error, err error) {
+	type result struct {
+		unlock func() error
+		err    error
+	}
+	results := make(chan result)
+	left := make(chan struct{})
+	defer close(left)
+	go func() {
+		unlock, err := s.store.Lock(ctx, s.key)
+		select {
+		case results <- result{unlock, err}:
+		case <-left:
+			if err == nil {
+				unlock()
+			}
+		}
+	}()
+	select {
+	case r := <-results:
+		return r.unlock, r.err
+	case <-ctx.Done():
+	}
+	patience := time.NewTimer(hangTime)
+	defer patience.Stop()
+	select {
+	case r := <-results:
+		return r.unlock, r.err
+	case <-patience.C:
+		return nil, errHangs
+	}
+}
+
+// release gives the session lock back, unless something that no other process
+// has seen depends on it: tokens that are not saved yet, or a store call that
+// may still take effect. Then the lock is kept, and saving is tried again.
+func (s *Source) release(unlock func() error) {
+	t := &s.inTurn
+	if t.unsaved && !s.cfg.InsecureUnsaved || t.abandoned != nil {
+		t.held = unlock
+		s.retrySave()
+		return
+	}
+	t.saveFailures = 0
+	s.unlock(unlock)
+}
+
+func (s *Source) unlock(unlock func() error) {
+	if unlock == nil {
+		return
+	}
+	if err := unlock(); err != nil {
+		// The lock dies with the process at the latest. Others may wait.
+		s.note(wrap(ErrStore, "unlocking the session: %w", err))
+	}
+}
+
+// load reads the stored record; nil means that there is none. Only a store that
+// says so positively is believed.
+func (s *Source) load() (*record, error) {
+	data, err := call(s, loadTime, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, wrap(ErrStore, "reading the session: %w", err)
+	}
+	r, err := decodeRecord(data)
+	if err != nil {
+		return nil, wrap(ErrStore, "%w", err)
+	}
+	if r.Binding != s.cfg.binding() {
+		return nil, fmt.Errorf("freshtoken: %w: it was issued by %s to the client %q; nothing was changed", ErrMismatch,
+			withoutQuery(r.Binding.Issuer), sanitize(r.Binding.ClientID, 100))
+	}
+	return r, nil
+}
+
+// save writes a record.
+func (s *Source) save(r *record) error {
+	data, err := r.encode()
+	if err == nil {
+		_, err = call(s, saveTime, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, s.store.Save(ctx, s.key, data)
+		})
+	}
+	if err != nil {
+		return wrap(ErrStore, "saving the session: %w", err)
+	}
+	return nil
+}
+
+// setAside moves a damaged record out of the way, if the store knows how to.
+func (s *Source) setAside() error {
+	q, ok := s.store.(Quarantiner)
+	if !ok {
+		return nil // what is damaged will be overwritten
+	}
+	_, err := call(s, saveTime, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, q.SetAside(ctx, s.key)
+	})
+	if err != nil {
+		return wrap(ErrStore, "setting the damaged session aside: %w", err)
+	}
+	return nil
+}
+
+// isDamaged reports whether a stored value is beyond reading, for good: no
+// other key and no newer program would help.
+func isDamaged(err error) bool {
+	if errors.Is(err, errBadRecord) {
+		return true
+	}
+	var c interface{ Corrupt() bool }
+	return errors.As(err, &c) && c.Corrupt()
+}

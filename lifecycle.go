@@ -1,0 +1,189 @@
+package freshtoken
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+)
+
+// How a session begins and ends, and how a Source does. All of it takes its
+// turn with refreshes, and the session lock.
+
+// setToken is SetToken, in its turn.
+func (s *Source) setToken(g grant, issued time.Time) error {
+	t := &s.inTurn
+	fresh := &record{Version: recordVersion, Binding: s.cfg.binding(), ID: rand.Text(), Generation: 1,
+		AccessToken: g.access, RefreshToken: g.refresh,
+		Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra}
+	fresh.Origin = digest(fresh.credential())
+	unlock, err := s.acquire(lockTime)
+	if err == nil {
+		defer s.release(unlock)
+		var known bool
+		if known, err = s.replace(fresh); known {
+			s.show(nil)
+			return nil
+		}
+	}
+	t.session, t.base, t.unsaved, t.dead = fresh, time.Now(), err != nil, ""
+	t.storeFailures, t.misfits = 0, 0
+	s.note(err)
+	s.show(nil)
+	s.emit(EventLoggedIn, nil)
+	if err != nil {
+		s.emit(EventNotPersisted, err)
+		s.retrySave()
+		return wrap(ErrNotPersisted, "they are in use, and lost when the program ends, unless a later attempt succeeds: %w", err)
+	}
+	return nil
+}
+
+// replace stores a new session in place of what is there. known says that it is
+// no new one: what is there, or in memory, has come from the same login.
+func (s *Source) replace(fresh *record) (known bool, err error) {
+	t := &s.inTurn
+	stored, err := s.load()
+	if isDamaged(err) {
+		err = s.setAside()
+	}
+	if err != nil {
+		return false, err
+	}
+	if reconcile(t.session, !t.unsaved, stored) != keep {
+		s.adopt(stored)
+	}
+	if r := t.session; r != nil && r.Ended == nil && r.Origin == fresh.Origin {
+		if t.unsaved {
+			s.put(r)
+		}
+		return true, nil
+	}
+	return false, s.save(fresh)
+}
+
+// logout is Logout, in its turn.
+func (s *Source) logout() error {
+	t := &s.inTurn
+	unlock, err := s.acquire(lockTime)
+	if err != nil {
+		return err
+	}
+	defer s.release(unlock)
+	stored, err := s.load()
+	if err == nil && reconcile(t.session, !t.unsaved, stored) != keep {
+		s.adopt(stored)
+	}
+	r := t.session
+	if r == nil || r.Ended != nil && r.Ended.LoggedOut {
+		if err != nil {
+			return err
+		}
+		s.show(nil)
+		return nil
+	}
+	var unrevoked error
+	if r.Ended == nil {
+		unrevoked = s.revoke(r)
+	}
+	tomb := r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), LoggedOut: true})
+	t.session, t.unsaved = tomb, false
+	if r.Ended == nil {
+		t.dead = digest(r.credential()) // should the tombstone not be saved
+	}
+	err = s.save(tomb)
+	s.note(err)
+	s.show(nil)
+	s.emit(EventLoggedOut, err)
+	if err != nil {
+		return err
+	}
+	return unrevoked
+}
+
+// revokeTime bounds what Logout waits for the server.
+const revokeTime = 10 * time.Second
+
+// revoke has the server revoke the session's tokens: the refresh token, which
+// takes the others with it (RFC 7009 section 2.1), or else the access token.
+func (s *Source) revoke(r *record) error {
+	if s.cfg.RevocationURL == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), revokeTime)
+	defer cancel()
+	hint := "access_token"
+	if r.RefreshToken != "" {
+		hint = "refresh_token"
+	}
+	if err := s.server.revoke(ctx, r.credential(), hint); err != nil {
+		return wrap(ErrNotRevoked, "%w", err)
+	}
+	return nil
+}
+
+// retrySave has a later flight save what could not be saved.
+func (s *Source) retrySave() {
+	if s.cfg.InsecureUnsaved {
+		return
+	}
+	t := &s.inTurn
+	t.saveFailures++
+	d := backoff(t.saveFailures, s.random())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stop(&s.saveTimer)
+	if !s.closed {
+		s.saveTimer = time.AfterFunc(d, func() { s.fly(reasonSave) })
+	}
+}
+
+// closeTime is how long Close waits for a flight: a request and its save, and
+// some more. The wait for a lock has been ended.
+const closeTime = 75 * time.Second
+
+// finish ends what Close has not ended already.
+func (s *Source) finish() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	idle := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		return wrap(ErrNotPersisted, "a refresh or a call to the store has not returned within %v", closeTime)
+	}
+	// Nobody has the turn any more, and nobody will have it again.
+	t := &s.inTurn
+	var err error
+	if t.unsaved {
+		if t.held == nil && !s.cfg.InsecureUnsaved {
+			var unlock func() error
+			if unlock, err = s.lock(ctx); err == nil {
+				t.held = unlock
+			}
+		}
+		if err == nil {
+			_, err = s.catchUp(reasonSave)
+		}
+	}
+	if t.abandoned != nil {
+		select {
+		case <-t.abandoned:
+		case <-ctx.Done(): // the lock stays, for as long as the program does
+			return wrap(ErrNotPersisted, "a call to the store has not returned within %v", closeTime)
+		}
+	}
+	unlock := t.held
+	t.held = nil
+	s.unlock(unlock)
+	if t.unsaved {
+		if err == nil {
+			err = s.Status().LastError
+		}
+		return wrap(ErrNotPersisted, "they are lost with this program; log in again: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,403 @@
+package freshtoken
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// recordVersion is the version of the stored record. A program never spends or
+// overwrites a record of a higher one. Members that it does not know, it keeps.
+const recordVersion = 1
+
+// A record is a session as it is stored: one JSON object. Its zero members are
+// left out. It is immutable once it is shared: every change makes a new one.
+type record struct {
+	Version int     `json:"version"`
+	Binding binding `json:"binding"`
+
+	// ID tells one login from the next. Generation counts the refreshes since
+	// the login, whose own tokens are generation 1. Origin is the digest of
+	// the token that the login yielded.
+	ID         string `json:"id"`
+	Generation uint64 `json:"generation"`
+	Origin     string `json:"origin,omitempty"`
+
+	// Ended makes the record a tombstone, which has no tokens.
+	Ended *ending `json:"ended,omitempty"`
+
+	AccessToken  string `json:"access_token,omitempty"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+
+	// Issued is when the request for the access token began. Lifetime counts
+	// from there; zero is unknown. RefreshIn is the server's hint for when to
+	// refresh.
+	Issued    time.Time     `json:"issued,omitzero"`
+	Lifetime  time.Duration `json:"lifetime_ns,omitempty"`
+	RefreshIn time.Duration `json:"refresh_in_ns,omitempty"`
+
+	// Extra holds the other members of the server's answers.
+	Extra map[string]json.RawMessage `json:"extra,omitempty"`
+
+	Mark   *mark   `json:"mark,omitempty"`
+	Pause  *pause  `json:"pause,omitempty"`
+	Forced *forced `json:"forced,omitempty"`
+
+	// Padding makes a record with a mark at least as large as the one that
+	// will replace it.
+	Padding string `json:"padding,omitempty"`
+
+	unknown map[string]json.RawMessage // members of a newer program
+}
+
+// A binding says to whom the tokens were issued, by whom, and under what name
+// the program knows the session. It is part of the store key and repeated in
+// the record.
+type binding struct {
+	Issuer   string `json:"issuer"` // Config.Issuer, else the token URL
+	ClientID string `json:"client_id"`
+	Session  string `json:"session"`
+}
+
+// key is the name of the session in the store. Each part is preceded by its
+// length, so that different bindings never share a key.
+func (b binding) key() string {
+	return fmt.Sprintf("freshtoken/1/%d:%s/%d:%s/%d:%s",
+		len(b.Issuer), b.Issuer, len(b.ClientID), b.ClientID, len(b.Session), b.Session)
+}
+
+// An ending tells how a session came to its end.
+type ending struct {
+	At          time.Time `json:"at"`
+	LoggedOut   bool      `json:"logged_out,omitempty"` // by Logout; otherwise the server refused
+	Status      int       `json:"status,omitempty"`
+	Code        string    `json:"code,omitempty"`
+	Description string    `json:"description,omitempty"`
+	Interrupted time.Time `json:"interrupted,omitzero"`
+}
+
+// A mark is written before a refresh token is sent and goes with the answer.
+// It means something only to the holder of the lock: that an earlier holder
+// may have spent the token.
+type mark struct {
+	Digest string    `json:"digest"` // of the refresh token
+	Nonce  string    `json:"nonce"`
+	At     time.Time `json:"at"` // for humans
+}
+
+// A pause keeps all processes from asking the server again too soon. It tells
+// what the last answer was, so that each can say why.
+type pause struct {
+	From        time.Time `json:"from"`
+	Until       time.Time `json:"until"`
+	Failures    int       `json:"failures"` // in a row
+	Class       class     `json:"class"`
+	Status      int       `json:"status,omitempty"`
+	Code        string    `json:"code,omitempty"`
+	Description string    `json:"description,omitempty"`
+}
+
+// forced is what is left of the budget for refreshes that only a rejection by
+// the API asked for.
+type forced struct {
+	Left int       `json:"left"`
+	At   time.Time `json:"at"`
+}
+
+// members are the names of record's own members; any other is kept as it is.
+var members = []string{"version", "binding", "id", "generation", "origin", "ended", "access_token", "refresh_token",
+	"issued", "lifetime_ns", "refresh_in_ns", "extra", "mark", "pause", "forced", "padding"}
+
+var (
+	errNewerRecord = errors.New("the stored session was written by a newer version of this program: update the program; nothing was changed")
+	errBadRecord   = errors.New("the stored session is damaged: log in again, which sets it aside")
+)
+
+// encode returns the record as bytes for a Store.
+func (r *record) encode() ([]byte, error) {
+	known, err := json.Marshal((*plain)(r))
+	if err != nil || len(r.unknown) == 0 {
+		return known, err
+	}
+	all := maps.Clone(r.unknown)
+	if err := json.Unmarshal(known, &all); err != nil {
+		return nil, err
+	}
+	return json.Marshal(all)
+}
+
+// plain is a record without methods, for encoding/json.
+type plain record
+
+// decodeRecord reads what encode wrote. Errors hold nothing of the input, which
+// may be a token.
+func decodeRecord(data []byte) (*record, error) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil || all == nil {
+		return nil, errBadRecord
+	}
+	var version int
+	if err := json.Unmarshal(all["version"], &version); err != nil || version < 1 {
+		return nil, errBadRecord
+	}
+	if version > recordVersion {
+		return nil, errNewerRecord
+	}
+	// encoding/json ignores case; only the exact names are ours.
+	known := make(map[string]json.RawMessage, len(members))
+	for _, name := range members {
+		if value, ok := all[name]; ok {
+			known[name] = value
+			delete(all, name)
+		}
+	}
+	exact, err := json.Marshal(known)
+	if err != nil {
+		return nil, errBadRecord
+	}
+	r := new(record)
+	if err := json.Unmarshal(exact, (*plain)(r)); err != nil {
+		return nil, errBadRecord
+	}
+	if r.ID == "" || r.Generation == 0 || (r.Ended == nil && r.AccessToken == "" && r.RefreshToken == "") {
+		return nil, errBadRecord
+	}
+	if r.AccessToken != "" && !headerSafe(r.AccessToken) {
+		return nil, errBadRecord
+	}
+	if y := r.Issued.Year(); y < 1970 || y > 2200 { // beyond what nanoseconds can count
+		r.Lifetime = 0
+	}
+	r.Padding = ""
+	if len(all) > 0 {
+		r.unknown = all
+	}
+	return r, nil
+}
+
+// with returns a copy of r that edit has changed.
+func (r *record) with(edit func(*record)) *record {
+	c := *r
+	edit(&c)
+	return &c
+}
+
+// tombstone returns the record that stays when the session is over.
+func (r *record) tombstone(e ending) *record {
+	return &record{Version: recordVersion, Binding: r.Binding, ID: r.ID, Generation: r.Generation, Origin: r.Origin,
+		Ended: &e, unknown: r.unknown}
+}
+
+// marked returns r with a mark for its refresh token, padded. The time of an
+// earlier mark for the same token is kept: that is when it may have been spent.
+func (r *record) marked(now time.Time) *record {
+	m := &mark{Digest: digest(r.RefreshToken), Nonce: rand.Text(), At: now.UTC().Truncate(time.Second)}
+	if at := r.interrupted(); !at.IsZero() {
+		m.At = at
+	}
+	room := 1024 + len(r.AccessToken) + len(r.RefreshToken)
+	return r.with(func(c *record) { c.Mark, c.Padding = m, strings.Repeat(".", room) })
+}
+
+// interrupted returns when a refresh with r's refresh token began of which
+// nobody knows how it went; zero if there is none.
+func (r *record) interrupted() time.Time {
+	if r.Mark == nil || r.RefreshToken == "" || r.Mark.Digest != digest(r.RefreshToken) {
+		return time.Time{}
+	}
+	return r.Mark.At
+}
+
+// credential returns what the session's next refresh rests on.
+func (r *record) credential() string {
+	if r.RefreshToken != "" {
+		return r.RefreshToken
+	}
+	return r.AccessToken
+}
+
+// sameTokens reports whether two records, either of which may be nil, hold the
+// same state of the same session.
+func (r *record) sameTokens(o *record) bool {
+	if r == nil || o == nil {
+		return r == o
+	}
+	return r.ID == o.ID && r.Generation == o.Generation && r.AccessToken == o.AccessToken &&
+		r.RefreshToken == o.RefreshToken && (r.Ended == nil) == (o.Ended == nil) &&
+		(r.Ended == nil || r.Ended.LoggedOut == o.Ended.LoggedOut)
+}
+
+func digest(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+// Members of a token response that are about the refresh token's lifetime, and
+// stay only as long as that token does; and those that describe the access
+// token, and never outlive it.
+var (
+	refreshLifetimes = []string{"refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout"}
+	accessMembers    = []string{"access_token", "refresh_token", "token_type", "expires_in", "refresh_in", "expiry"}
+)
+
+// extraNames are the members that are taken over from a token that was had
+// elsewhere, whose other members cannot be listed.
+var extraNames = append([]string{"scope", "id_token", "refresh_in", "issued_token_type", "session_state", "instance_url",
+	"authorization_expires_in"}, refreshLifetimes...)
+
+// grant is what a Refresher's token says, taken apart.
+type grant struct {
+	access, refresh string
+	lifetime, hint  time.Duration
+	extra           map[string]json.RawMessage
+}
+
+// takeApart checks a token from a server, or from a program, and takes it
+// apart. start is when the request for it began.
+func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
+	var g grant
+	if tok.TokenType != "" && !strings.EqualFold(tok.TokenType, "Bearer") {
+		return g, wrap(ErrBadToken, "its type is %q, and only Bearer tokens can be sent", sanitize(tok.TokenType, 40))
+	}
+	if tok.AccessToken != "" && !headerSafe(tok.AccessToken) {
+		return g, wrap(ErrBadToken, "the access token has characters that are not allowed in a header")
+	}
+	if tok.RefreshToken != "" && !printable(tok.RefreshToken) {
+		return g, wrap(ErrBadToken, "the refresh token has control characters")
+	}
+	g.access, g.refresh = tok.AccessToken, tok.RefreshToken
+	if tok.ExpiresIn > 0 {
+		g.lifetime = seconds(float64(tok.ExpiresIn))
+	}
+	if !tok.Expiry.IsZero() { // a token that has been lying about has less than expires_in left
+		left := clampLifetime(tok.Expiry.Round(0).Sub(start.Round(0)))
+		if g.lifetime == 0 || left < g.lifetime {
+			g.lifetime = left
+		}
+	}
+	for _, name := range extraNames {
+		value := tok.Extra(name)
+		if value == nil || value == "" {
+			continue
+		}
+		if raw, err := json.Marshal(value); err == nil {
+			g.setExtra(name, raw)
+		}
+	}
+	if all, ok := tok.Extra(allMembers).(map[string]json.RawMessage); ok {
+		for name, raw := range all {
+			g.setExtra(name, raw)
+		}
+	}
+	if hint, ok := number(g.extra["refresh_in"]); ok && hint > 0 {
+		g.hint = seconds(hint)
+	}
+	for _, name := range accessMembers {
+		delete(g.extra, name)
+	}
+	return g, nil
+}
+
+// allMembers is the name under which the refresh_token grant of this package
+// hands over all members of the server's answer, undecoded.
+const allMembers = "\x00members"
+
+func (g *grant) setExtra(name string, value json.RawMessage) {
+	if g.extra == nil {
+		g.extra = make(map[string]json.RawMessage)
+	}
+	g.extra[name] = value
+}
+
+// next returns the record that follows r after a refresh that began at start
+// and yielded g. What the answer leaves out stays as it was, but for lifetimes:
+// those belong to the token they came with.
+func (r *record) next(g grant, start time.Time) *record {
+	return r.with(func(c *record) {
+		c.Generation++
+		c.AccessToken, c.Issued, c.Lifetime, c.RefreshIn = g.access, start.UTC().Round(0), g.lifetime, g.hint
+		c.Extra = maps.Clone(r.Extra)
+		if g.refresh != "" {
+			c.RefreshToken = g.refresh
+			for _, name := range refreshLifetimes {
+				delete(c.Extra, name)
+			}
+		}
+		if c.Extra == nil {
+			c.Extra = g.extra
+		} else {
+			maps.Copy(c.Extra, g.extra)
+		}
+		c.Mark, c.Pause, c.Padding = nil, nil, ""
+	})
+}
+
+// headerSafe reports whether an access token can stand in a header: visible
+// ASCII. RFC 6750 section 2.1 is stricter; real tokens are not.
+func headerSafe(s string) bool {
+	for i := range len(s) {
+		if s[i] <= 0x20 || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// printable reports whether a refresh token is free of control characters (RFC
+// 6749 appendix A.17).
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// What to do with what the store holds, seen from what the program has.
+type verdict int
+
+const (
+	believe verdict = iota // the store is right
+	keep                   // ours goes on
+	gone                   // nobody is logged in any more
+)
+
+// reconcile decides between ours, which may be nil, and stored, which is nil if
+// there is none. saved says whether ours has ever been in the store.
+func reconcile(ours *record, saved bool, stored *record) verdict {
+	switch {
+	case ours == nil && stored == nil:
+		return gone
+	case ours == nil:
+		return believe
+	case stored == nil:
+		if saved {
+			return gone // logged out by somebody who left no tombstone
+		}
+		return keep
+	case stored.ID != ours.ID:
+		if saved {
+			return believe // logged out and in again elsewhere
+		}
+		return keep // a login that has not been saved yet
+	case stored.Ended != nil:
+		return believe
+	case stored.Generation > ours.Generation:
+		return believe
+	case stored.Generation < ours.Generation:
+		return keep // a restored backup, or ours is not saved yet
+	case !saved:
+		return keep
+	default:
+		return believe // the same, or a fork: one of the two must win for all
+	}
+}

@@ -1,0 +1,310 @@
+package freshtoken
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+)
+
+// A Source keeps one session alive: it has a valid access token for whoever
+// asks, and replaces and stores it as needed. Make one with New. It is safe for
+// concurrent use, and is shared by everything in a program that uses the
+// session; it does not print its tokens.
+type Source struct {
+	cfg     Config
+	key     string
+	store   Store
+	grant   Refresher
+	server  *endpoint // for revocation; the grant as well, unless Config.Refresher is set
+	jitter  float64   // in [0, 1), fixed
+	random  func() float64
+	events  events
+	flights singleflight.Group
+
+	// current is what callers see. Token reads it and nothing else.
+	current atomic.Pointer[view]
+
+	// turn is held by the one goroutine that may lock and use the store, and
+	// change the fields of inTurn.
+	turn   *semaphore.Weighted
+	inTurn inTurn
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	done      chan struct{} // closed when Close has finished; nil before Close
+	closeErr  error         // set before done is closed
+	running   sync.WaitGroup
+	stopLock  context.CancelFunc // ends the wait for the session lock; nil: nobody waits
+	timer     *time.Timer        // the next flight of Config.Background
+	saveTimer *time.Timer        // the next attempt to save what could not be saved
+	status    Status
+}
+
+// New checks the Config and returns a Source for its session. It does not touch
+// the store or the network.
+func New(cfg Config) (*Source, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &Source{
+		cfg:    cfg,
+		key:    cfg.binding().key(),
+		store:  cfg.Store,
+		grant:  cfg.Refresher,
+		server: newEndpoint(&cfg),
+		random: rand.Float64,
+		turn:   semaphore.NewWeighted(1),
+		events: events{deliver: cfg.OnEvent},
+		status: Status{State: StateUnknown, Session: cfg.Session},
+	}
+	s.jitter = s.random()
+	if s.store == nil {
+		s.store = newEphemeral()
+	}
+	if s.grant == nil {
+		s.grant = s.server
+	}
+	return s, nil
+}
+
+// Token returns a token that can be used now. It is shared: do not modify it.
+// It has no refresh token. While it is valid, the call costs one atomic load
+// and a look at the clock.
+//
+// When a refresh is due, one of the callers waits for it, for two seconds at
+// most; when the token has expired, all do, until ctx is done; ctx ends the wait
+// and not the refresh. Errors: ErrNoSession, ErrSessionEnded, ErrLocked,
+// ErrStore, ErrMismatch, ErrClosed, a *RefreshError, or the context's.
+func (s *Source) Token(ctx context.Context) (*oauth2.Token, error) {
+	v, err := s.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.token, nil
+}
+
+// view is Token for those who need more than the token.
+func (s *Source) view(ctx context.Context) (*view, error) {
+	if v := s.current.Load(); v != nil && v.age(time.Now()) < v.refresh {
+		return v, nil
+	}
+	return s.wait(ctx)
+}
+
+// Refresh returns a token other than rejected, which an API has refused though
+// it seemed valid. If the session's token is another one already, that one is
+// returned; otherwise a refresh is started, or joined: one for all who ask.
+// With a nil rejected, the token in use counts as rejected. Errors are those of
+// Token. Refreshes that only a rejection asks for are limited to a few a minute
+// over all processes; beyond that the error is a *RefreshError that says so.
+func (s *Source) Refresh(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error) {
+	if rejected == nil {
+		v, err := s.view(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rejected = v.token
+	}
+	v, err := s.renew(ctx, rejected.AccessToken)
+	if err != nil {
+		return nil, err
+	}
+	return v.token, nil
+}
+
+// TokenSource returns an oauth2.TokenSource for libraries that want one. ctx
+// bounds what its Token method waits for.
+func (s *Source) TokenSource(ctx context.Context) oauth2.TokenSource {
+	return tokenSource{ctx, s}
+}
+
+type tokenSource struct {
+	ctx context.Context // the interface's method has none to pass
+	s   *Source
+}
+
+func (t tokenSource) Token() (*oauth2.Token, error) { return t.s.Token(t.ctx) }
+
+// Client returns an http.Client that sends the session's token to the given
+// origins, such as "https://api.example.com", and to no other. It is short for
+// a Client over a Transport.
+func (s *Source) Client(origins ...string) *http.Client {
+	return &http.Client{Transport: &Transport{Source: s, Origins: origins}}
+}
+
+// State says whether there is a session.
+type State string
+
+// The states of a session.
+const (
+	StateUnknown State = "unknown" // nobody has asked for a token yet
+	StateAbsent  State = "absent"  // nobody is logged in
+	StateAlive   State = "alive"   // there are tokens, or a refresh token to get some with
+	StateEnded   State = "ended"   // only a new login helps
+)
+
+// Status tells how the session is, as far as this Source knows. It holds no
+// secret.
+type Status struct {
+	State      State
+	Session    string    // Config.Session
+	Generation uint64    // counts the refreshes since the login, which is 1
+	Issued     time.Time // of the access token
+	Expiry     time.Time // of the access token; zero if unknown
+	RefreshAt  time.Time // when a refresh is due; zero if it never is
+	Persisted  bool      // whether what is in use is in the store
+	LastError  error     // of the last refresh, save or look into the store; nil once it has succeeded
+}
+
+// Status returns what the Source knows, without looking into the store.
+func (s *Source) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// SetToken starts a session with the token of a login, and stores it. A refresh
+// token alone is enough. It replaces whatever session there is under this name,
+// with one exception: the token that the stored session began with changes
+// nothing, since the stored one is newer. So a program may hand in the same
+// token whenever it starts.
+//
+// If the store fails, the session lives in memory, the error is
+// ErrNotPersisted, and saving is tried again until Close. A stored value that
+// is damaged is set aside. If ctx ends first, SetToken may still take effect.
+func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
+	if tok == nil || tok.AccessToken == "" && tok.RefreshToken == "" {
+		return wrap(ErrBadToken, "SetToken needs an access token or a refresh token")
+	}
+	start := time.Now()
+	g, err := takeApart(tok, start)
+	if err != nil {
+		return err
+	}
+	if !tok.Expiry.IsZero() && !tok.Expiry.After(start) { // keep what is dead from looking alive
+		start = tok.Expiry.Add(-g.lifetime)
+	}
+	return s.detached(ctx, func() error { return s.setToken(g, start) })
+}
+
+// Logout ends the session: it revokes the tokens, if Config.RevocationURL is
+// set, and replaces the stored session with a note that it is over, whether or
+// not the server could be reached. Nothing brings the session back but a new
+// login. Other processes notice when their access token is due or rejected.
+//
+// ErrNotRevoked tells that the server did not confirm the revocation.
+// ErrLocked and ErrStore tell that the stored session is still there. Without a
+// session, Logout does nothing. If ctx ends first, it may still take effect.
+func (s *Source) Logout(ctx context.Context) error {
+	return s.detached(ctx, s.logout)
+}
+
+// Close ends the Source. It waits, for about a minute at most, for a refresh
+// that is under way and its save, and tries once more to save what could not be
+// saved; if that fails, the error is ErrNotPersisted. The session itself lives
+// on in the store. Later calls of any method return ErrClosed, those of Close
+// what the first returned.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		done := s.done
+		s.mu.Unlock()
+		<-done
+		return s.closeErr
+	}
+	s.closed, s.done = true, make(chan struct{})
+	stop(&s.timer)
+	stop(&s.saveTimer)
+	if s.stopLock != nil {
+		s.stopLock()
+	}
+	s.current.Store(&view{err: errClosed})
+	s.mu.Unlock()
+
+	s.closeErr = s.finish()
+	close(s.done)
+	return s.closeErr
+}
+
+var errClosed = fmt.Errorf("freshtoken: %w", ErrClosed)
+
+// begin registers a goroutine of the Source, which calls end; not after Close.
+func (s *Source) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
+func (s *Source) end() { s.running.Done() }
+
+func (s *Source) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// stopWith registers what Close calls to end a wait for the session lock; not
+// after Close. Nil: there is no such wait any more.
+func (s *Source) stopWith(cancel context.CancelFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopLock = cancel
+	return !s.closed
+}
+
+// note records the outcome of the last thing that was tried.
+func (s *Source) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.LastError = err
+}
+
+func (s *Source) emit(kind EventKind, err error) {
+	if s.events.deliver == nil {
+		return
+	}
+	s.events.add(Event{Kind: kind, Time: time.Now(), Session: s.cfg.Session, Generation: s.Status().Generation, Err: err})
+}
+
+// Format implements fmt.Formatter: no verb shows a token.
+func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.describe()) }
+
+// MarshalJSON implements json.Marshaler, without a token.
+func (s *Source) MarshalJSON() ([]byte, error) { return marshalString(s.describe()) }
+
+// LogValue implements slog.LogValuer, without a token.
+func (s *Source) LogValue() slog.Value { return slog.StringValue(s.describe()) }
+
+func (s *Source) describe() string {
+	if s == nil {
+		return "freshtoken.Source(nil)"
+	}
+	st := s.Status()
+	return fmt.Sprintf("freshtoken.Source{Session: %q, State: %s, Generation: %d}", st.Session, st.State, st.Generation)
+}
+
+func marshalString(s string) ([]byte, error) { return json.Marshal(s) }
+
+// contextError is what a caller gets whose context ends while it waits.
+func contextError(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return fmt.Errorf("freshtoken: gave up waiting for a token: %w", err)
+}

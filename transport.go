@@ -1,0 +1,366 @@
+package freshtoken
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// A Transport is an http.RoundTripper that sends the session's access token
+// (RFC 6750 section 2.1) to the origins it is meant for. When an API rejects
+// the token, it has it replaced and sends the request once more.
+//
+// It departs from the letter of http.RoundTripper, which should neither
+// authenticate nor interpret answers, in just that: one refresh, one replay. A
+// caller's request is never modified; an Authorization header that the caller
+// has set is sent as it is, and the answer to it is not looked at. Requests to
+// the session's token endpoint pass unsigned.
+//
+// The fields are set before the first use and not changed thereafter. A
+// Transport is safe for concurrent use.
+type Transport struct {
+	// Source keeps the session. Required.
+	Source *Source
+
+	// Base sends the requests. Nil: http.DefaultTransport.
+	Base http.RoundTripper
+
+	// Origins are those that get the token, each a scheme, a host and, unless
+	// it is the scheme's own, a port: "https://api.example.com". Required,
+	// unless AnyOrigin is set. Each request is judged by itself, redirects
+	// included. A request to another origin is not sent and fails with
+	// ErrOrigin. A redirect to another origin is followed without the token,
+	// and so is what it leads to.
+	//
+	// Plain http is refused but for this machine ("http://127.0.0.1:8080")
+	// and the origins in InsecureHTTP.
+	Origins []string
+
+	// AnyOrigin sends the token to whatever https origin a request is for.
+	// A redirect to another origin is still followed without it.
+	AnyOrigin bool
+
+	// PassUnlisted sends requests to other origins without the token, instead
+	// of refusing them.
+	PassUnlisted bool
+
+	// InsecureHTTP lists plain http origins that may get the token, which
+	// everybody on the way can read.
+	InsecureHTTP []string
+
+	// Rejected reports whether an answer means that the token was not
+	// accepted and that a new one may be. It must not touch the body. Nil: a
+	// 401 without a challenge, or with a Bearer challenge whose error is
+	// invalid_token or missing (RFC 6750 section 3.1). See RejectedByLogin for
+	// another.
+	Rejected func(*http.Response) bool
+
+	// NoReplay returns the answer of an API that has rejected the token to
+	// the caller. The next request gets a new token.
+	NoReplay bool
+
+	once  sync.Once // makes rules and err
+	rules rules
+	err   error
+}
+
+var _ http.RoundTripper = (*Transport)(nil)
+
+// RejectedByLogin returns a Transport.Rejected for APIs behind a proxy that
+// answers an expired token with a redirect to its login page. loginURL is that
+// page, as far as its address is always the same: what follows it, such as a
+// query, does not matter. What the default takes for a rejection is one, too.
+func RejectedByLogin(loginURL string) func(*http.Response) bool {
+	login, err := url.Parse(loginURL)
+	return func(resp *http.Response) bool {
+		if rejectedByDefault(resp) {
+			return true
+		}
+		to, missing := resp.Location()
+		if err != nil || missing != nil || resp.StatusCode < 300 || resp.StatusCode > 399 {
+			return false
+		}
+		if !login.IsAbs() && resp.Request != nil && resp.Request.URL != nil {
+			return sameOrigin(to, resp.Request.URL) && under(to.Path, login.Path)
+		}
+		return sameOrigin(to, login) && under(to.Path, login.Path)
+	}
+}
+
+// under reports whether a path is a given one or lies below it.
+func under(path, root string) bool {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(root, "/"))
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+func rejectedByDefault(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusUnauthorized && asksForNewToken(resp.Header)
+}
+
+// RoundTrip implements http.RoundTripper. Its errors are those of Source.Token
+// and of the base, and ErrOrigin. Once the API has answered, the caller gets
+// that answer: if no new token can be had, it is the rejection.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	t.once.Do(t.prepare)
+	if t.err != nil {
+		return nil, refuse(req, t.err)
+	}
+	sign, err := t.rules.judge(req)
+	if err != nil {
+		return nil, refuse(req, err)
+	}
+	if !sign {
+		return t.base().RoundTrip(req)
+	}
+	v, err := t.Source.view(req.Context())
+	if err != nil {
+		return nil, refuse(req, err)
+	}
+	resp, err := t.base().RoundTrip(signed(req, v))
+	if err != nil || t.Rejected == nil && resp.StatusCode != http.StatusUnauthorized || !t.isRejected(resp) {
+		return resp, err
+	}
+	return t.replay(req, resp, v)
+}
+
+// signed returns a copy of a request that shares all but its header, and has
+// the token there.
+func signed(req *http.Request, v *view) *http.Request {
+	r := new(http.Request)
+	*r = *req
+	r.Header = make(http.Header, len(req.Header)+1)
+	maps.Copy(r.Header, req.Header)
+	r.Header["Authorization"] = v.header
+	return r
+}
+
+func (t *Transport) isRejected(resp *http.Response) bool {
+	if t.Rejected != nil {
+		return t.Rejected(resp)
+	}
+	return rejectedByDefault(resp)
+}
+
+// maxDrain is the largest body of a rejection that is read so that its
+// connection can be used again. Its length must be known: one that never ends
+// must not hold up the replay.
+const maxDrain = 4 << 10
+
+// replay answers a rejection: it gets a newer token and sends the request once
+// more. If it can't, resp goes back untouched.
+func (t *Transport) replay(req *http.Request, resp *http.Response, v *view) (*http.Response, error) {
+	rejected := v.token.AccessToken
+	again := req
+	if t.NoReplay || req.Body != nil && req.Body != http.NoBody {
+		if t.NoReplay || req.GetBody == nil {
+			t.Source.reject(rejected) // the next request gets a new one
+			return resp, nil
+		}
+	}
+	newer, err := t.Source.renew(req.Context(), rejected)
+	if err != nil || newer.id != v.id { // another session's token must not sign this request
+		return resp, nil
+	}
+	again = signed(req, newer)
+	if req.GetBody != nil && req.Body != nil && req.Body != http.NoBody {
+		// The base may still be reading the first body.
+		if again.Body, err = req.GetBody(); err != nil {
+			return resp, nil
+		}
+	}
+	if resp.ContentLength > 0 && resp.ContentLength <= maxDrain {
+		io.Copy(io.Discard, io.LimitReader(resp.Body, maxDrain))
+	}
+	resp.Body.Close()
+	t.Source.emit(EventReplayed, nil)
+	return t.base().RoundTrip(again)
+}
+
+// refuse closes the body of a request that is not sent, as RoundTripper
+// demands.
+func refuse(req *http.Request, err error) error {
+	if req.Body != nil {
+		req.Body.Close()
+	}
+	return err
+}
+
+func (t *Transport) base() http.RoundTripper {
+	if t.Base != nil {
+		return t.Base
+	}
+	return http.DefaultTransport
+}
+
+// CloseIdleConnections closes those of the base, if it knows how to.
+func (t *Transport) CloseIdleConnections() {
+	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// describe is what a Transport shows of itself.
+func (t *Transport) describe() string {
+	return fmt.Sprintf("freshtoken.Transport{Source: %v, Origins: %q}", t.Source, t.Origins)
+}
+
+// Format implements fmt.Formatter: no verb shows a token.
+func (t *Transport) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.describe()) }
+
+// MarshalJSON implements json.Marshaler, without a token.
+func (t *Transport) MarshalJSON() ([]byte, error) { return marshalString(t.describe()) }
+
+// LogValue implements slog.LogValuer, without a token.
+func (t *Transport) LogValue() slog.Value { return slog.StringValue(t.describe()) }
+
+// rules say which requests get the token.
+type rules struct {
+	listed        []origin
+	any           bool
+	pass          bool
+	insecure      []origin
+	tokenEndpoint *url.URL
+}
+
+// An origin is where a request goes: scheme, host and port. Its host is in lower
+// case and has the port unless that is the scheme's own.
+type origin struct{ scheme, host string }
+
+func (o origin) String() string { return o.scheme + "://" + o.host }
+
+func originOf(u *url.URL) origin {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return origin{scheme, strings.TrimSuffix(host, ":")}
+}
+
+func sameOrigin(a, b *url.URL) bool { return originOf(a) == originOf(b) }
+
+// prepare checks the fields and makes the rules.
+func (t *Transport) prepare() {
+	if t.Source == nil {
+		t.err = errors.New("freshtoken: Transport.Source is nil: set it to what New returns")
+		return
+	}
+	r := rules{any: t.AnyOrigin, pass: t.PassUnlisted}
+	for _, raw := range t.InsecureHTTP {
+		o, err := parseOrigin("InsecureHTTP", raw)
+		if err != nil {
+			t.err = err
+			return
+		}
+		r.insecure = append(r.insecure, o)
+	}
+	for _, raw := range t.Origins {
+		o, err := parseOrigin("Origins", raw)
+		if err == nil && !r.secure(o) {
+			err = fmt.Errorf("freshtoken: Transport.Origins has %q, where everybody on the way could read the token: use https, or list it in InsecureHTTP as well", raw)
+		}
+		if err != nil {
+			t.err = err
+			return
+		}
+		r.listed = append(r.listed, o)
+	}
+	if len(r.listed) == 0 && !r.any {
+		t.err = wrap(ErrOrigin, `Transport.Origins is empty: list the API's origins, such as "https://api.example.com"`)
+		return
+	}
+	if raw := t.Source.cfg.OAuth2.Endpoint.TokenURL; raw != "" {
+		r.tokenEndpoint, _ = url.Parse(raw) // New has checked it
+	}
+	t.rules = r
+}
+
+func parseOrigin(field, raw string) (origin, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Hostname() == "" ||
+		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return origin{}, wrap(ErrOrigin, `Transport.%s has an entry that is no origin: write a scheme and a host, such as "https://api.example.com", and nothing behind`, field)
+	}
+	return originOf(u), nil
+}
+
+// secure reports whether the token may travel to an origin at all.
+func (r *rules) secure(o origin) bool {
+	if o.scheme == "https" {
+		return true
+	}
+	if o.scheme != "http" {
+		return false
+	}
+	for _, named := range r.insecure {
+		if named == o {
+			return true
+		}
+	}
+	host := (&url.URL{Host: o.host}).Hostname()
+	return isLoopback(host)
+}
+
+// judge decides whether a request gets the token. The error, if any, is
+// ErrOrigin.
+func (r *rules) judge(req *http.Request) (sign bool, err error) {
+	if _, own := req.Header["Authorization"]; own {
+		return false, nil
+	}
+	if req.URL == nil {
+		return false, nil // the base has the right words for that
+	}
+	if e := r.tokenEndpoint; e != nil && e.Path == req.URL.Path && sameOrigin(e, req.URL) {
+		return false, nil
+	}
+	if req.Response != nil { // a redirect brought it here
+		return r.trusted(req), nil
+	}
+	if r.allowed(req.URL) {
+		return true, nil
+	}
+	if r.pass {
+		return false, nil
+	}
+	return false, wrap(ErrOrigin, "%s is not in Transport.Origins; nothing was sent", originOf(req.URL))
+}
+
+// allowed reports whether an address may get the token.
+func (r *rules) allowed(u *url.URL) bool {
+	for i := range r.listed {
+		if o := &r.listed[i]; o.scheme == u.Scheme && o.host == u.Host {
+			return true
+		}
+	}
+	o := originOf(u)
+	if r.any {
+		return r.secure(o)
+	}
+	for _, l := range r.listed {
+		if l == o {
+			return true
+		}
+	}
+	return false
+}
+
+// trusted reports whether a request that a redirect led to may get the token:
+// all hops so far were for origins that may, and, if any may, for the same one.
+func (r *rules) trusted(req *http.Request) bool {
+	for hop := req; ; hop = hop.Response.Request {
+		if hop.URL == nil || !r.allowed(hop.URL) || r.any && !sameOrigin(hop.URL, req.URL) {
+			return false
+		}
+		if hop.Response == nil || hop.Response.Request == nil {
+			return true
+		}
+	}
+}

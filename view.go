@@ -1,0 +1,194 @@
+package freshtoken
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// A view is what callers see of the session at one time. It is immutable.
+type view struct {
+	// The session's token, with its header value; nil if there is none to be
+	// used now, and err says why.
+	token  *oauth2.Token
+	header []string
+
+	id     string    // of the session
+	issued int64     // wall clock, nanoseconds
+	base   time.Time // when elapsed time began to count, monotonic
+
+	// refresh is the age from which Token does not take the short way. It is
+	// due, the age at which a refresh is to be tried, or expire, the age at
+	// which the token is dead, while somebody is trying.
+	refresh, due, expire time.Duration
+
+	// rejected: an API has rejected the token, which is about to be replaced.
+	// Until overBudget, such rejections are not believed.
+	rejected   bool
+	overBudget time.Time
+
+	// err is what callers get who need a token, until retry; then a flight is
+	// worth while, and with again the Source starts one by itself if it keeps
+	// the session fresh in the background.
+	err   error
+	retry time.Time
+	again bool
+}
+
+func (v *view) age(now time.Time) time.Duration {
+	return age(v.issued, now.UnixNano(), now.Sub(v.base))
+}
+
+// usable reports whether the token can be sent.
+func (v *view) usable(now time.Time) bool {
+	return v != nil && v.token != nil && !v.rejected && v.age(now) < v.expire
+}
+
+// refuses reports whether err is the answer to a caller now.
+func (v *view) refuses(now time.Time) bool {
+	return v != nil && v.err != nil && (now.Before(v.retry) || v.err == errClosed)
+}
+
+// publish shows callers a new view, unless the Source has been closed.
+func (s *Source) publish(v *view) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.current.Store(v)
+	s.schedule(v)
+}
+
+// show publishes the session as it is now, after adjust, if any, has had its
+// say. The turn is held.
+func (s *Source) show(adjust func(*view)) *view {
+	t := &s.inTurn
+	v := &view{}
+	if r := t.session; r != nil && r.AccessToken != "" {
+		v.id, v.issued, v.base = r.ID, r.Issued.UnixNano(), t.base
+		v.expire, v.due = never, s.dueAge(r)
+		if r.Lifetime > 0 {
+			v.expire = r.Lifetime
+			v.due = min(v.due, v.expire)
+		}
+		v.refresh = v.due
+		old := s.current.Load()
+		if old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken {
+			v.token, v.header = old.token, old.header
+			v.rejected, v.overBudget = old.rejected, old.overBudget
+			if v.rejected {
+				v.refresh = 0
+			}
+		} else {
+			v.token, v.header = r.token(), []string{"Bearer " + r.AccessToken}
+		}
+	}
+	if err := s.sessionError(); err != nil {
+		v.err, v.retry = err, time.Now().Add(glance)
+	}
+	if adjust != nil {
+		adjust(v)
+	}
+	s.describeStatus(v)
+	s.publish(v)
+	return v
+}
+
+// token returns what callers get: without the refresh token.
+func (r *record) token() *oauth2.Token {
+	tok := &oauth2.Token{AccessToken: r.AccessToken, TokenType: "Bearer"}
+	if r.Lifetime > 0 {
+		tok.Expiry = r.Issued.Add(r.Lifetime)
+		tok.ExpiresIn = int64(r.Lifetime / time.Second)
+	}
+	extra := make(map[string]any, len(r.Extra))
+	for name, raw := range r.Extra {
+		var value any
+		if json.Unmarshal(raw, &value) == nil {
+			extra[name] = value
+		}
+	}
+	return tok.WithExtra(extra)
+}
+
+// sessionError says why the session in memory has no tokens to go on with; nil
+// if it has. The turn is held.
+func (s *Source) sessionError() error {
+	r := s.inTurn.session
+	switch {
+	case r == nil:
+		return fmt.Errorf("freshtoken: %w: start a session with SetToken, using the token of a login", ErrNoSession)
+	case r.Ended == nil:
+		return nil
+	case r.Ended.LoggedOut:
+		return fmt.Errorf("freshtoken: %w: the session was logged out at %s", ErrNoSession, r.Ended.At.Format(time.RFC3339))
+	default:
+		return &RefreshError{class: classEnded, ended: true, Status: r.Ended.Status, Code: r.Ended.Code,
+			Description: r.Ended.Description, Interrupted: r.Ended.Interrupted}
+	}
+}
+
+// describeStatus updates the status to what v shows.
+func (s *Source) describeStatus(v *view) {
+	t := &s.inTurn
+	r := t.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Session: s.cfg.Session, LastError: s.status.LastError, Persisted: s.cfg.Store != nil && !t.unsaved && r != nil}
+	switch {
+	case r == nil && !errors.Is(v.err, ErrNoSession):
+		st.State = StateUnknown
+	case r == nil || r.Ended != nil && r.Ended.LoggedOut:
+		st.State = StateAbsent
+	case r.Ended != nil || isEnded(v.err):
+		st.State = StateEnded
+	default:
+		st.State = StateAlive
+	}
+	if r != nil {
+		st.Generation = r.Generation
+	}
+	if v.token != nil {
+		st.Issued, st.Expiry = r.Issued, v.token.Expiry
+		if v.due != never {
+			st.RefreshAt = r.Issued.Add(v.due)
+		}
+	}
+	s.status = st
+}
+
+// adopt makes what is stored the session in memory; nil: nobody is logged in.
+// The turn is held.
+func (s *Source) adopt(stored *record) {
+	t := &s.inTurn
+	ours := t.session
+	if stored != nil && stored.Ended == nil && t.dead != "" && digest(stored.credential()) == t.dead {
+		return // over, though the store could not be told
+	}
+	if stored.sameTokens(ours) {
+		t.session, t.unsaved = stored, false // it may tell of a newer pause
+		return
+	}
+	t.session, t.base, t.unsaved, t.dead = stored, time.Now(), false, ""
+	t.storeFailures, t.misfits = 0, 0
+	var kind EventKind
+	switch alive := ours != nil && ours.Ended == nil; {
+	case s.current.Load() == nil:
+		return // the first look
+	case stored != nil && stored.Ended == nil:
+		kind = EventAdopted
+		s.note(nil)
+	case !alive:
+		return
+	case stored == nil || stored.Ended.LoggedOut:
+		kind = EventLoggedOut
+	default:
+		kind = EventSessionEnded
+	}
+	s.show(nil)
+	s.emit(kind, s.sessionError())
+}
