@@ -225,7 +225,10 @@ func (c *call) write(a Answer) {
 	}
 	_, err := out.Write(body)
 	if err == nil && a.Stream != nil {
-		err = a.Stream(c.r.Context(), flushWriter{out, http.NewResponseController(c.w)})
+		fw := flushWriter{out, http.NewResponseController(c.w)}
+		if _, err = fw.Write(nil); err == nil { // the header does not wait for the stream
+			err = a.Stream(c.r.Context(), fw)
+		}
 	}
 	switch {
 	case errors.Is(err, errTruncated):
