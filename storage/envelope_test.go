@@ -1,0 +1,302 @@
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/freshtoken/freshtoken/storage"
+)
+
+var update = flag.Bool("update", false, "write the test vectors anew")
+
+// A vector is a sealed value of a released format. Vectors are added, never
+// changed: what one release wrote the next ones read.
+type vector struct {
+	Comment    string
+	Passphrase string `json:",omitempty"`
+	Key        string `json:",omitempty"` // hex
+	Params     string `json:",omitempty"` // hex; what the header has
+	Name       string
+	Value      string // hex
+	Salt       string // hex
+	Sealed     string // hex
+}
+
+const vectorFile = "testdata/sealed-v1.json"
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func readVectors(t testing.TB) []vector {
+	t.Helper()
+	b, err := os.ReadFile(vectorFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []vector
+	if err := json.Unmarshal(b, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	return vectors
+}
+
+// rawKey is a key that is known.
+type rawKey []byte
+
+func (k rawKey) Get(context.Context, []byte) ([]byte, error) { return bytes.Clone(k), nil }
+func (k rawKey) New(context.Context) (key, params []byte, err error) {
+	return nil, nil, errors.New("a known key is not made")
+}
+
+// opens returns what a store makes of a sealed value under key.
+func opens(key storage.Key, name string, sealed []byte) ([]byte, error) {
+	m := storage.NewMemory()
+	if err := m.Save(context.Background(), name, sealed); err != nil {
+		return nil, err
+	}
+	return storage.Seal(m, key).Load(context.Background(), name)
+}
+
+func TestVectors(t *testing.T) {
+	vectors := readVectors(t)
+	for i, v := range vectors {
+		t.Run(v.Comment, func(t *testing.T) {
+			var key storage.Key = rawKey(unhex(t, v.Key))
+			raw, params := unhex(t, v.Key), unhex(t, v.Params)
+			if v.Passphrase != "" {
+				key = storage.Passphrase(func() ([]byte, error) { return []byte(v.Passphrase), nil })
+				var err error
+				if raw, err = key.Get(context.Background(), params); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sealed, err := storage.SealWith(raw, params, v.Name, unhex(t, v.Value), [32]byte(unhex(t, v.Salt)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				vectors[i].Sealed = hex.EncodeToString(sealed)
+			} else if hex.EncodeToString(sealed) != v.Sealed {
+				t.Errorf("sealed as\n%x, the vector is\n%s", sealed, v.Sealed)
+			}
+			got, err := opens(key, v.Name, unhex(t, vectors[i].Sealed))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if hex.EncodeToString(got) != v.Value {
+				t.Errorf("opened as %x, want %s", got, v.Value)
+			}
+		})
+	}
+	if *update {
+		b, err := json.MarshalIndent(vectors, "", "\t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(vectorFile, append(b, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// someKey and someSealed are a value to damage.
+var someKey = rawKey(bytes.Repeat([]byte{3}, storage.KeySize))
+
+func someSealed(t testing.TB, key, params []byte) []byte {
+	t.Helper()
+	sealed, err := storage.SealWith(key, params, "alice", []byte("secret value"), [32]byte{1, 2, 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealed
+}
+
+// wantCorrupt checks that err is what a caller recognises without this package.
+func wantCorrupt(t *testing.T, what string, err error) {
+	t.Helper()
+	var c interface{ Corrupt() bool }
+	if !errors.Is(err, storage.ErrCorrupt) || !errors.As(err, &c) || !c.Corrupt() {
+		t.Errorf("%s: got %v, want ErrCorrupt", what, err)
+	}
+	for _, other := range []error{fs.ErrNotExist, storage.ErrWrongKey, storage.ErrNewerVersion, storage.ErrKeyMissing} {
+		if errors.Is(err, other) {
+			t.Errorf("%s: the error matches %v as well", what, other)
+		}
+	}
+}
+
+func TestEveryBitFlipIsCorrupt(t *testing.T) {
+	for _, params := range [][]byte{nil, []byte("parameters")} {
+		sealed := someSealed(t, someKey, params)
+		if _, err := opens(someKey, "alice", sealed); err != nil {
+			t.Fatal(err)
+		}
+		for i := range sealed {
+			for bit := range 8 {
+				flipped := bytes.Clone(sealed)
+				flipped[i] ^= 1 << bit
+				_, err := opens(someKey, "alice", flipped)
+				if !errors.Is(err, storage.ErrCorrupt) {
+					wantCorrupt(t, "byte "+hex.EncodeToString([]byte{byte(i)}), err)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryCutIsCorrupt(t *testing.T) {
+	sealed := someSealed(t, someKey, []byte("parameters"))
+	for n := range sealed {
+		_, err := opens(someKey, "alice", sealed[:n])
+		wantCorrupt(t, "cut short", err)
+	}
+	_, err := opens(someKey, "alice", append(bytes.Clone(sealed), 0))
+	wantCorrupt(t, "a byte longer", err)
+	_, err = opens(someKey, "alice", []byte(`{"access_token":"plain"}`))
+	wantCorrupt(t, "not sealed at all", err)
+}
+
+func TestMovedIsCorrupt(t *testing.T) {
+	sealed := someSealed(t, someKey, nil)
+	for _, name := range []string{"bob", "", "Alice", "alice\x00", "alic"} {
+		_, err := opens(someKey, name, sealed)
+		wantCorrupt(t, "moved to "+name, err)
+	}
+}
+
+func TestWrongKey(t *testing.T) {
+	sealed := someSealed(t, someKey, nil)
+	_, err := opens(fixedKey(4), "alice", sealed)
+	if !errors.Is(err, storage.ErrWrongKey) || errors.Is(err, storage.ErrCorrupt) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want ErrWrongKey alone", err)
+	}
+}
+
+// newer turns a sealed value into one of the next version, of which only the
+// frame is known.
+func newer(sealed []byte) []byte {
+	b := append([]byte("\x8dftseal\n\x02\x00\x20"), make([]byte, 12)...)
+	sum := sha256.Sum256(b)
+	b = append(b, sum[:9]...)
+	binary.BigEndian.PutUint16(b[9:], uint16(len(b)))
+	sum = sha256.Sum256(b[:len(b)-9])
+	copy(b[len(b)-9:], sum[:])
+	return append(b, sealed...)
+}
+
+func TestNewerVersion(t *testing.T) {
+	sealed := newer([]byte("whatever"))
+	_, err := opens(someKey, "alice", sealed)
+	if !errors.Is(err, storage.ErrNewerVersion) || errors.Is(err, storage.ErrCorrupt) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want ErrNewerVersion alone", err)
+	}
+}
+
+// TestNothingUnreadableIsOverwritten saves over values that cannot be opened.
+func TestNothingUnreadableIsOverwritten(t *testing.T) {
+	ctx := context.Background()
+	flipped := someSealed(t, someKey, nil)
+	flipped[len(flipped)-1] ^= 1
+	for name, test := range map[string]struct {
+		sealed []byte
+		want   error
+	}{
+		"wrong key": {someSealed(t, rawKey(bytes.Repeat([]byte{9}, 32)), nil), storage.ErrWrongKey},
+		"newer":     {newer(nil), storage.ErrNewerVersion},
+		"corrupt":   {flipped, storage.ErrCorrupt},
+		"plain":     {[]byte("plain"), storage.ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := storage.NewMemory()
+			if err := m.Save(ctx, "alice", test.sealed); err != nil {
+				t.Fatal(err)
+			}
+			s := storage.Seal(m, someKey)
+			if err := s.Save(ctx, "alice", []byte("new")); !errors.Is(err, test.want) {
+				t.Errorf("Save: got %v, want %v", err, test.want)
+			}
+			if got, err := m.Load(ctx, "alice"); err != nil || !bytes.Equal(got, test.sealed) {
+				t.Errorf("the value was changed (%v)", err)
+			}
+		})
+	}
+}
+
+func TestSaltsDiffer(t *testing.T) {
+	ctx := context.Background()
+	m := storage.NewMemory()
+	s := storage.Seal(m, someKey)
+	var last []byte
+	for range 3 {
+		if err := s.Save(ctx, "alice", []byte("the same")); err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := m.Load(ctx, "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(sealed, last) {
+			t.Error("one value was sealed twice with one salt")
+		}
+		if bytes.Contains(sealed, []byte("the same")) {
+			t.Error("the value is legible")
+		}
+		last = sealed
+	}
+}
+
+// FuzzOpen opens what an attacker may have written: it must end in a value that
+// was sealed, or in one of the errors.
+func FuzzOpen(f *testing.F) {
+	for _, v := range readVectors(f) {
+		f.Add(unhex(f, v.Sealed))
+	}
+	f.Add(someSealed(f, someKey, nil))
+	f.Add(newer(nil))
+	pass := storage.Passphrase(func() ([]byte, error) { return nil, errors.New("not in a fuzz test") })
+	f.Fuzz(func(t *testing.T, sealed []byte) {
+		got, err := opens(someKey, "alice", sealed)
+		if err == nil && !bytes.HasPrefix(sealed, []byte("\x8dftseal\n\x01")) {
+			t.Errorf("%x was opened as %x", sealed, got)
+		}
+		if err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrWrongKey) && !errors.Is(err, storage.ErrNewerVersion) {
+			t.Errorf("an error of no known kind: %v", err)
+		}
+		if err != nil && (errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), string(someKey))) {
+			t.Errorf("a bad error: %v", err)
+		}
+		// Parameters are bounded before anything is computed from them, and
+		// nothing is computed here: there is no passphrase.
+		if _, err := opens(pass, "alice", sealed); err == nil {
+			t.Error("opened without a passphrase")
+		}
+	})
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// home makes the directory of the calling test, private whatever the umask.
+func home(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "store")
+}

@@ -1,0 +1,10 @@
+package storage
+
+// SealWith seals value with a salt of the test's choice, for vectors.
+func SealWith(key, params []byte, name string, value []byte, salt [32]byte) ([]byte, error) {
+	m, err := newMaterial(key, params)
+	if err != nil {
+		return nil, err
+	}
+	return m.seal(name, value, &salt)
+}
