@@ -20,6 +20,7 @@ type call struct {
 	entry    *Entry // in s.entries; written under s.mu
 	body     []byte // of a form, up to maxForm+1 bytes
 	bodyErr  error
+	left     bool // no longer counted in s.busy; guarded by s.mu
 }
 
 // serve takes the request through the stages that Fault describes.
@@ -124,11 +125,19 @@ func (c *call) arrive() {
 func (c *call) leave() {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	if c.endpoint == TokenEndpoint {
-		c.s.busy--
-	}
+	c.uncount()
 	if c.entry.AnswerWritten.IsZero() && !c.entry.Dropped {
 		c.s.stats.AnswersNotWritten++
+	}
+}
+
+// uncount ends the request's part in PeakTokenRequests. It comes before the
+// client can know of the end, so that requests which follow each other never
+// count as concurrent. It is called with s.mu held.
+func (c *call) uncount() {
+	if c.endpoint == TokenEndpoint && !c.left {
+		c.left = true
+		c.s.busy--
 	}
 }
 
@@ -190,6 +199,7 @@ func (c *call) drop() {
 	c.s.mu.Lock()
 	c.entry.Dropped = true
 	c.s.stats.Dropped++
+	c.uncount()
 	c.s.mu.Unlock()
 	if conn, _, err := http.NewResponseController(c.w).Hijack(); err == nil {
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -232,11 +242,12 @@ func (c *call) write(a Answer) {
 	}
 	switch {
 	case errors.Is(err, errTruncated):
-		http.NewResponseController(c.w).Flush()
 		c.s.mu.Lock()
 		c.entry.Dropped = true
 		c.s.stats.Dropped++
+		c.uncount()
 		c.s.mu.Unlock()
+		http.NewResponseController(c.w).Flush()
 		panic(http.ErrAbortHandler)
 	case err != nil:
 		panic(http.ErrAbortHandler)
@@ -262,6 +273,7 @@ func (c *call) written(t time.Time) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.entry.AnswerWritten = t
+	c.uncount()
 }
 
 var errTruncated = errors.New("oauthtest: answer truncated by a fault")

@@ -1,3 +1,114 @@
 // Package oauthtest is a strict OAuth 2.0 authorization server, and an API that
-// trusts it, for tests of OAuth clients.
+// trusts it, for tests of programs that hold tokens.
+//
+// The server rotates refresh tokens and ends a session when a spent one is
+// shown, as strict servers in the field do. It misbehaves on demand, in the ways
+// that servers and networks are known to, and keeps a log that says in which
+// order requests took effect and which answers were written. It lives in
+// memory, without sockets, so that tests can run on fake time; or on a loopback
+// port, so that other processes can reach it.
+//
+// # A first test
+//
+// [New] makes the server, [Server.Login] stands for the browser, and
+// [Server.Client] reaches everything:
+//
+//	srv := oauthtest.New(oauthtest.Options{})
+//	tok := srv.Login("alice", "read")
+//	ctx := context.WithValue(ctx, oauth2.HTTPClient, srv.Client())
+//	client := srv.OAuth2().Client(ctx, tok)
+//	resp, err := client.Get(srv.APIURL("hello"))
+//
+// The API under /api/ wants a live Bearer token. It answers with JSON: subject,
+// family, generation, method, path, scope, and the length and sha256 of the
+// request's body, which prove that no body was damaged on the way; a client may
+// also state the checksum itself, see [ChecksumHeader]. With the query scope=x
+// it wants that scope. The token dies by time, by [Server.RevokeAccess], by
+// [Server.RevokeFamily], or as [Options] says.
+//
+// # On fake time
+//
+// In a testing/synctest bubble an hour passes in no time, and the server's clock
+// with it. Use [Server.Client] or [Server.Transport] there, never a listener:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		srv := oauthtest.New(oauthtest.Options{AccessLifetime: time.Minute})
+//		tok := srv.Login("alice")
+//		time.Sleep(time.Minute)
+//		// The access token has expired: what does the client do?
+//	})
+//
+// The server itself holds no channel and no goroutine and may be made anywhere;
+// a [Gate] belongs into the bubble. A client that does not close a response body
+// leaves the server's goroutine behind, which the bubble reports.
+//
+// [Server.Handle] puts other hosts into the same memory: a second API, a second
+// server, or the place that a redirect leads to. All other hosts fail to
+// connect.
+//
+// # Over a listener
+//
+// [Server.Start] listens on 127.0.0.1 and makes that the base URL. Pass
+// [Server.TokenURL] and [Server.APIURL] to other processes, and let the log say
+// afterwards what they did: Stats().Reuses is how often one of them showed a
+// spent refresh token, and Stats().PeakTokenRequests tells whether they took
+// turns. net/http's own client repeats a GET whose kept connection was dropped;
+// the in-memory transport does not.
+//
+// # Faults
+//
+// Each endpoint has its own [Faults]: a queue for the next requests, a function
+// that decides for each, and a standing fault.
+//
+//	srv.Token.Next(oauthtest.Unavailable("30"), oauthtest.LoseAnswer())
+//	srv.API.Always(oauthtest.Unauthorized(`Bearer error="invalid_token"`))
+//
+// A [Fault] is a struct whose fields combine; the functions that return one are
+// starting points. What matters most about a failure of the token endpoint is
+// whether the refresh token is spent: a canned answer stands instead of
+// processing, so it is not, while [LoseAnswer], [SetMember] and whatever else
+// changes a good answer spend it. [Fault.AfterProcessing] turns the former into
+// the latter. [Fault.IfRefused] changes only how the server words a refusal:
+//
+//	srv.API.Always(oauthtest.Redirect(302, "/login").IfRefused())
+//
+// The lists [DeadGrants], [OddRefusals], [ClientRefusals], [Outages],
+// [LostAnswers], [BadAnswers], [OddAnswers] and [OmittedRefreshTokens] hold what
+// token endpoints in the field answer, and [Rejections], [OddRejections] and
+// [Denials] what APIs do, each by what it means to a client. They are made for
+// table tests:
+//
+//	for _, f := range oauthtest.DeadGrants() {
+//		t.Run(f.Name, func(t *testing.T) {
+//			srv := oauthtest.New(oauthtest.Options{})
+//			srv.Token.Next(f)
+//			// The client must ask for a new login.
+//		})
+//	}
+//
+// A [Gate] holds requests before or after they take effect. That is the place to
+// kill the client, to cancel it, or to send another request past the one held:
+//
+//	gate := oauthtest.NewGate()
+//	srv.Token.Next(oauthtest.Fault{AfterCommit: gate.Hold})
+//	go client.Get(srv.APIURL("hello"))
+//	<-gate.Arrived() // the refresh token is spent, and nobody knows
+//
+// # Reading the log
+//
+// [Server.Log] returns an [Entry] for each request. Outcome says what the server
+// made of it, Order in which order requests took effect, Family and Generation
+// which token was shown. A refresh that was granted but whose AnswerWritten is
+// zero is one whose successor the client never got. Tokens appear as
+// fingerprints only: compare with [Fingerprint]. [Server.Stats] counts.
+//
+// # How strict it is
+//
+// The token and revocation endpoints accept POST with a form and nothing else.
+// They refuse a parameter that stands twice or is empty, a secret in the URL, a
+// client that authenticates in two ways or should not at all, HTTP Basic without
+// the form-encoding of RFC 6749, section 2.3.1, and more scope than was granted.
+// The API refuses a token in the URL, two Authorization headers, and any spelling
+// but "Bearer", one space, and the token. No refusal of a malformed request
+// spends anything. Grant types are refresh_token and client_credentials.
 package oauthtest

@@ -53,9 +53,15 @@ type Entry struct {
 	Method   string
 	Path     string // without query
 
-	Arrived       time.Time // when the request's header was there
-	Decided       time.Time // when it was processed; zero if it was not
-	AnswerWritten time.Time // when the answer's last byte went to the connection; zero if it did not
+	Arrived time.Time // when the request's header was there
+	Decided time.Time // when it was processed; zero if it was not
+
+	// AnswerWritten is when the answer's last byte was handed to the
+	// connection; zero if it was not. A client that has the whole answer
+	// always finds it set. That it is set does not prove that the client got
+	// the answer: the last bytes may be on their way. On a socket it is set
+	// when the last write begins, and withdrawn if that fails.
+	AnswerWritten time.Time
 
 	// Order numbers the requests that were processed, from 1, in the order
 	// in which they took effect. 0 means that the request took none: it was
@@ -98,7 +104,7 @@ type Stats struct {
 	InvalidGrants     int // refresh tokens refused, for whatever reason
 	BadClients        int // failed client authentications
 	BadRequests       int // requests that break a rule
-	PeakTokenRequests int // most requests at the token endpoint at one time
+	PeakTokenRequests int // most requests at the token endpoint at one time, held ones included
 
 	RevocationRequests int
 	Revocations        int // tokens that were alive and are no longer
