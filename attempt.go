@@ -145,8 +145,12 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 // settled shows the session as it now is, and says whether that is all there is
 // to do.
 func (s *Source) settled(why reason) (done bool, err error) {
-	v := s.show(nil)
 	now := time.Now()
+	v := s.show(func(v *view) {
+		if why == reasonDue && v.usable(now) && v.age(now) >= v.due {
+			v.refresh = v.expire // the caller elected to refresh is still at it
+		}
+	})
 	switch {
 	case v.err != nil:
 		return true, v.err
