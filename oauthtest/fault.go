@@ -131,8 +131,9 @@ func (q *Faults) Always(f Fault) {
 
 // Func sets a function that decides for each request; nil ends that. n counts
 // the endpoint's requests from 1, those before Func included. A zero Fault
-// leaves the request to Always. decide must not read the request's body, nor
-// call methods of the same Faults.
+// leaves the request to Always. The calls come one at a time, in the order of
+// n. decide must not block, read the request's body, or call methods of the same
+// Faults.
 func (q *Faults) Func(decide func(r *http.Request, n int) Fault) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -108,6 +108,29 @@ func TestOneWinner(t *testing.T) {
 	})
 }
 
+// Requests that follow each other, from whatever connection, never count as
+// concurrent: the log can prove that clients take turns.
+func TestTurnsAreNotConcurrent(t *testing.T) {
+	both(t, func(t *testing.T, srv *oauthtest.Server, c *http.Client) {
+		rt := srv.Login("alice").RefreshToken
+		for i := range 50 {
+			if i%10 == 9 {
+				srv.Token.Next(oauthtest.Drop())
+			}
+			req := formRequest(t, srv.TokenURL(), refreshForm(rt))
+			req.Close = true
+			r, err := do(c, req)
+			if err != nil {
+				continue
+			}
+			rt = r.member(t, "refresh_token")
+		}
+		if st := srv.Stats(); st.PeakTokenRequests != 1 || st.Refreshes != 45 || st.Dropped != 5 {
+			t.Fatalf("%+v", st)
+		}
+	})
+}
+
 func TestStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := oauthtest.New(oauthtest.Options{})

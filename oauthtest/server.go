@@ -2,8 +2,11 @@ package oauthtest
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -53,6 +56,26 @@ type Options struct {
 	// refresh succeeds, whether or not the answer arrives.
 	KillOldAccess bool
 }
+
+// redacted is Options without its methods and its secret.
+func (o Options) redacted() any {
+	type plain Options
+	if o.ClientSecret != "" {
+		o.ClientSecret = "[redacted]"
+	}
+	return plain(o)
+}
+
+// Format implements fmt.Formatter without showing the client secret.
+func (o Options) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, fmt.FormatString(f, verb), o.redacted())
+}
+
+// MarshalJSON implements json.Marshaler without showing the client secret.
+func (o Options) MarshalJSON() ([]byte, error) { return json.Marshal(o.redacted()) }
+
+// LogValue implements slog.LogValuer without showing the client secret.
+func (o Options) LogValue() slog.Value { return slog.AnyValue(o.redacted()) }
 
 // Rotation is what happens to a refresh token when it is used.
 type Rotation int
@@ -114,7 +137,18 @@ type Server struct {
 	running  bool
 }
 
-var _ http.Handler = (*Server)(nil)
+var (
+	_ http.Handler   = (*Server)(nil)
+	_ fmt.Formatter  = (*Server)(nil)
+	_ fmt.Formatter  = Options{}
+	_ json.Marshaler = Options{}
+	_ slog.LogValuer = Options{}
+)
+
+// Format implements fmt.Formatter without showing a token.
+func (s *Server) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "oauthtest.Server(%s)", s.BaseURL())
+}
 
 // New makes a server. It starts no goroutine and listens nowhere: see
 // [Server.Client] and [Server.Start]. It panics if BaseURL is no URL of a

@@ -1,10 +1,13 @@
 package oauthtest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -391,4 +394,27 @@ func TestBaseURL(t *testing.T) {
 		}
 	}()
 	oauthtest.New(oauthtest.Options{BaseURL: "oauth.test"})
+}
+
+func TestNothingPrintsSecrets(t *testing.T) {
+	opt := oauthtest.Options{ClientID: "shown", ClientSecret: "hidden"}
+	srv := oauthtest.New(opt)
+	tok := srv.Login("alice")
+	var text bytes.Buffer
+	for _, v := range []any{opt, &opt, srv} {
+		fmt.Fprintf(&text, "%v %+v %#v %s %q\n", v, v, v, v, v)
+		if err := json.NewEncoder(&text).Encode(v); err != nil {
+			t.Fatal(err)
+		}
+		slog.New(slog.NewTextHandler(&text, nil)).Info("x", "v", v)
+		slog.New(slog.NewJSONHandler(&text, nil)).Info("x", "v", v)
+	}
+	for _, secret := range []string{"hidden", tok.AccessToken, tok.RefreshToken} {
+		if strings.Contains(text.String(), secret) {
+			t.Errorf("a secret is shown: %s", text.String())
+		}
+	}
+	if !strings.Contains(text.String(), "shown") || !strings.Contains(text.String(), srv.BaseURL()) {
+		t.Errorf("nothing is shown: %s", text.String())
+	}
 }

@@ -174,7 +174,8 @@ func (b *onceBody) Close() error {
 }
 
 // smallBody is the size up to which a request's body is taken in whole before
-// the handler runs, as the buffers of a socket would.
+// the handler runs, as the buffers of a socket would, unless the client expects
+// to be asked for it.
 const smallBody = 64 << 10
 
 // An exchange is one request on its way through memory. It is the handler's
@@ -277,7 +278,7 @@ func (x *exchange) serverRequest() (*http.Request, error) {
 	switch {
 	case req.Body == nil || req.Body == http.NoBody:
 		x.wroteRequest(nil)
-	case req.ContentLength > 0 && req.ContentLength <= smallBody:
+	case req.ContentLength > 0 && req.ContentLength <= smallBody && req.Header.Get("Expect") == "":
 		b, err := io.ReadAll(io.LimitReader(x.body, req.ContentLength+1))
 		if err == nil && int64(len(b)) != req.ContentLength {
 			err = fmt.Errorf("http: ContentLength=%d with Body length %d", req.ContentLength, len(b))

@@ -57,20 +57,22 @@ func TestTransportClosesTheBody(t *testing.T) {
 		ctx    context.Context
 		header string
 		length int64
+		expect bool
 		unread bool
 		fails  bool
 	}{
-		"answered":        {length: 4},
-		"unknown length":  {length: -1},
-		"large":           {length: 1 << 20},
-		"dropped":         {fault: oauthtest.Drop(), length: -1, unread: true, fails: true},
-		"refused early":   {fault: oauthtest.Unauthorized(), length: -1, unread: true},
-		"unsent":          {fault: oauthtest.Refuse(), length: 4, unread: true, fails: true},
-		"unknown host":    {url: "https://nowhere.test/api/x", length: 4, unread: true, fails: true},
-		"unknown scheme":  {url: "ftp://oauth.test/api/x", length: 4, unread: true, fails: true},
-		"canceled before": {ctx: canceled, length: 4, unread: true, fails: true},
-		"bad header":      {header: "a\r\nb: c", length: 4, unread: true, fails: true},
-		"wrong length":    {length: 5, fails: true},
+		"answered":            {length: 4},
+		"unknown length":      {length: -1},
+		"large":               {length: 1 << 20},
+		"expects to be asked": {fault: oauthtest.Unauthorized(), length: 4, expect: true, unread: true},
+		"dropped":             {fault: oauthtest.Drop(), length: -1, unread: true, fails: true},
+		"refused early":       {fault: oauthtest.Unauthorized(), length: -1, unread: true},
+		"unsent":              {fault: oauthtest.Refuse(), length: 4, unread: true, fails: true},
+		"unknown host":        {url: "https://nowhere.test/api/x", length: 4, unread: true, fails: true},
+		"unknown scheme":      {url: "ftp://oauth.test/api/x", length: 4, unread: true, fails: true},
+		"canceled before":     {ctx: canceled, length: 4, unread: true, fails: true},
+		"bad header":          {header: "a\r\nb: c", length: 4, unread: true, fails: true},
+		"wrong length":        {length: 5, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -88,6 +90,9 @@ func TestTransportClosesTheBody(t *testing.T) {
 				}
 				if tt.ctx != nil {
 					req = req.WithContext(tt.ctx)
+				}
+				if tt.expect {
+					req.Header.Set("Expect", "100-continue")
 				}
 				if tt.header != "" {
 					req.Header.Set("X-Odd", tt.header)
