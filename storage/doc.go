@@ -1,2 +1,65 @@
-// Package storage keeps sessions: in memory, or in sealed files.
+// Package storage keeps sessions: in memory, in sealed files, or sealed in a
+// store of your own. Its types satisfy freshtoken.Store.
+//
+// # Which store
+//
+//   - A desktop program or a CLI: [NewAppFile], which finds the place.
+//   - A service, a container: [NewFile] in a directory on a volume that
+//     survives a restart. Mount the directory, not a file in it: a session is
+//     replaced by renaming, which a mounted file does not allow.
+//   - Tests, and programs that log in each time: [NewMemory].
+//   - A database, or anything else that several machines share: a Store of your
+//     own, checked with package storagetest, under [Seal]. Its Lock must
+//     exclude all of the machines.
+//
+// Several processes of one machine may share a directory. Locks are the
+// kernel's: they are freed when a process dies, and there is no stale lock to
+// remove. A directory on a network file system is no way to share a session
+// among machines; such locks often exclude nobody.
+//
+// # Which key
+//
+// Files are always encrypted. The key decides what that is worth:
+//
+//   - In the OS keyring, with NewKey of package keyring: the files open only
+//     while the user is logged in. The best choice where there is a keyring.
+//   - [KeyFile]: 32 random bytes in a file. It protects backups, synchronised
+//     folders and disk images that hold the sealed files and not the key. For
+//     servers, with the key file on a secret that the platform mounts.
+//   - [Passphrase]: protects everything while the program is not running, and
+//     somebody has to type it or to hand it over.
+//   - A [Key] of your own: two methods, for a key management service say.
+//
+// No key protects against another program of the same user while this one
+// runs. There is no silent fallback from one key to another: a key that cannot
+// be had is an error.
+//
+// # What can go wrong
+//
+// An absent session, and only that, is an error that matches fs.ErrNotExist.
+// All else has an error of its own, and the stored bytes stay untouched:
+//
+//	ErrWrongKey      another passphrase or key    give the right one
+//	ErrKeyMissing    the key is gone              restore it, or remove the values
+//	ErrNewerVersion  written by a later release   update
+//	ErrCorrupt       damaged or swapped           restore, or SetAside and log in
+//	ErrUnsafe        a link, others may write     fix it as the error says
+//	ErrGone          the directory is not there   bring it back, or restart
+//
+// Save reads before it writes and fails with these errors too, so that a
+// mistyped passphrase never costs a session. SetAside alone moves a damaged
+// value away, and destroys nothing.
+//
+// # At rest
+//
+// A value is sealed with AES-256-GCM under a key that is derived, with
+// HKDF-SHA-256 and a new salt for each Save, from that of the store. The header
+// and the name under which a value is stored are authenticated: a value does
+// not open under another name. An attacker who can write to the store can
+// still put back an older value of the same name, or remove it. The names are
+// hashed, not encrypted, and the sizes of values show.
+//
+// Save writes a new file beside the old one, syncs it, renames it over the old
+// one and syncs the directory. At any moment, a loss of power included, there
+// is the old value or the new one.
 package storage

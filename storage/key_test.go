@@ -1,0 +1,399 @@
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/freshtoken/freshtoken/internal/filelock"
+	"github.com/freshtoken/freshtoken/storage"
+)
+
+// A vaultKey stands for a key in a keyring: absent, then made, then maybe lost.
+type vaultKey struct {
+	mu   sync.Mutex // guards the fields below
+	key  []byte
+	err  error // what Get fails with
+	gets int
+	news int
+}
+
+func (k *vaultKey) Get(ctx context.Context, _ []byte) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.gets++
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case k.err != nil:
+		return nil, k.err
+	case k.key == nil:
+		return nil, fs.ErrNotExist
+	}
+	return bytes.Clone(k.key), nil
+}
+
+func (k *vaultKey) New(context.Context) (key, params []byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.news++
+	if k.key == nil {
+		k.key = bytes.Repeat([]byte{byte(k.news)}, storage.KeySize)
+	}
+	return bytes.Clone(k.key), nil, nil
+}
+
+func (k *vaultKey) made() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.news
+}
+
+// stores are two kinds of sealed store; reopen opens what the last one kept,
+// as the next run of a program does.
+func stores(t *testing.T, run func(t *testing.T, reopen func(storage.Key) storage.Store)) {
+	t.Run("File", func(t *testing.T) {
+		needFiles(t)
+		dir := home(t)
+		run(t, func(k storage.Key) storage.Store { return newFile(t, dir, k) })
+	})
+	t.Run("Seal", func(t *testing.T) {
+		m := storage.NewMemory()
+		run(t, func(k storage.Key) storage.Store { return storage.Seal(m, k) })
+	})
+}
+
+func TestKeyIsMadeOnce(t *testing.T) {
+	stores(t, func(t *testing.T, reopen func(storage.Key) storage.Store) {
+		ctx := context.Background()
+		k := new(vaultKey)
+		s := reopen(k)
+		if _, err := s.Load(ctx, "alice"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load of nothing: %v", err)
+		}
+		if k.gets != 0 || k.news != 0 {
+			t.Error("the key was asked for where nothing is stored")
+		}
+		mustSave(t, s, "alice", "one")
+		mustSave(t, s, "bob", "two")
+		mustSave(t, reopen(k), "carol", "three")
+		for name, want := range map[string]string{"alice": "one", "bob": "two", "carol": "three"} {
+			wantValue(t, reopen(k), name, want)
+		}
+		if k.news != 1 {
+			t.Errorf("the key was made %d times", k.news)
+		}
+		gets := k.gets
+		for range 5 {
+			mustSave(t, s, "alice", "one")
+			wantValue(t, s, "alice", "one")
+		}
+		if k.gets != gets {
+			t.Errorf("a store that has its key asked for it %d times more", k.gets-gets)
+		}
+	})
+}
+
+func TestKeyMissing(t *testing.T) {
+	stores(t, func(t *testing.T, reopen func(storage.Key) storage.Store) {
+		ctx := context.Background()
+		k := new(vaultKey)
+		mustSave(t, reopen(k), "alice", "one")
+		lost := k.key
+		k.key = nil
+		s := reopen(k)
+		_, err := s.Load(ctx, "alice")
+		wantError(t, "Load", err, storage.ErrKeyMissing)
+		wantError(t, "Save", s.Save(ctx, "alice", []byte("new")), storage.ErrKeyMissing)
+		wantError(t, "Save of another session", s.Save(ctx, "bob", []byte("new")), storage.ErrKeyMissing)
+		if k.news != 1 {
+			t.Error("another key was made for a store that has sealed values")
+		}
+		k.key = lost // restored
+		wantValue(t, s, "alice", "one")
+		if _, err := s.Load(ctx, "bob"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a Save that failed has stored something: %v", err)
+		}
+	})
+}
+
+// TestKeyUnavailable: a locked keyring is neither a missing key nor an absent
+// session, and no reason to make a key.
+func TestKeyUnavailable(t *testing.T) {
+	stores(t, func(t *testing.T, reopen func(storage.Key) storage.Store) {
+		ctx := context.Background()
+		locked := errors.New("the keyring is locked")
+		k := &vaultKey{err: locked}
+		wantError(t, "first Save", reopen(k).Save(ctx, "alice", nil), locked)
+		k.err = nil
+		mustSave(t, reopen(k), "alice", "one")
+		k.err = locked
+		s := reopen(k)
+		_, err := s.Load(ctx, "alice")
+		wantError(t, "Load", err, locked)
+		wantError(t, "Save", s.Save(ctx, "alice", nil), locked)
+		wantError(t, "Save of another session", s.Save(ctx, "bob", nil), locked)
+		if k.news != 1 {
+			t.Errorf("the key was made %d times", k.news)
+		}
+		k.err = nil
+		wantValue(t, s, "alice", "one")
+	})
+}
+
+func TestAnotherKeyOverwritesNothing(t *testing.T) {
+	stores(t, func(t *testing.T, reopen func(storage.Key) storage.Store) {
+		ctx := context.Background()
+		mustSave(t, reopen(fixedKey(1)), "alice", "one")
+		s := reopen(fixedKey(2))
+		_, err := s.Load(ctx, "alice")
+		wantError(t, "Load", err, storage.ErrWrongKey)
+		wantError(t, "Save", s.Save(ctx, "alice", nil), storage.ErrWrongKey)
+		wantError(t, "Save of another session", s.Save(ctx, "bob", nil), storage.ErrWrongKey)
+		wantValue(t, reopen(fixedKey(1)), "alice", "one")
+	})
+}
+
+// TestFirstSavesMeet has many stores save their first session at once.
+func TestFirstSavesMeet(t *testing.T) {
+	stores(t, func(t *testing.T, reopen func(storage.Key) storage.Store) {
+		ctx := context.Background()
+		// Keys that do not know of each other, as in two processes whose
+		// keyring does not exclude: only the store's lock does.
+		var keys []*vaultKey
+		var wg sync.WaitGroup
+		for i := range 8 {
+			k := &vaultKey{news: i * 10}
+			keys = append(keys, k)
+			s := reopen(k)
+			wg.Go(func() {
+				// The others' saves fail: they do not have the first one's key.
+				if err := s.Save(ctx, fmt.Sprint(i), []byte("v")); err != nil && !errors.Is(err, storage.ErrKeyMissing) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		made := 0
+		for i, k := range keys {
+			made += k.made() - i*10
+		}
+		if made != 1 {
+			t.Errorf("%d keys were made for one store", made)
+		}
+	})
+}
+
+func TestBadKeys(t *testing.T) {
+	ctx := context.Background()
+	for _, n := range []int{0, 16, 31, 33} {
+		if err := storage.Seal(storage.NewMemory(), rawKey(make([]byte, n))).Save(ctx, "alice", nil); err == nil {
+			t.Errorf("a key of %d bytes was taken", n)
+		}
+	}
+}
+
+// TestDamagedNeighbour: one damaged file is no obstacle to other sessions, if
+// another file tells the key.
+func TestDamagedNeighbour(t *testing.T) {
+	needFiles(t)
+	dir := home(t)
+	s := newFile(t, dir, fixedKey(1))
+	for _, name := range []string{"a", "b", "c"} {
+		mustSave(t, s, name, "v")
+	}
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(path(dir, name, ".session"), []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustSave(t, newFile(t, dir, fixedKey(1)), "d", "v")
+	if err := os.WriteFile(path(dir, "c", ".session"), newer(nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(context.Background(), "d"); err != nil {
+		t.Fatal(err)
+	}
+	k := new(vaultKey)
+	err := newFile(t, dir, k).Save(context.Background(), "d", nil)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || k.news != 0 {
+		t.Errorf("a key was made beside values that nobody can read (%v)", err)
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	needFiles(t)
+	ctx := context.Background()
+	p := filepath.Join(home(t), "keys", "key")
+	k := storage.KeyFile(p)
+	s := newFile(t, home(t), k)
+	if _, err := os.Stat(filepath.Dir(p)); err == nil {
+		t.Error("something was made before it was needed")
+	}
+	mustSave(t, s, "alice", "v")
+	info, err := os.Stat(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() != storage.KeySize || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("the key file has %d bytes and mode %o", info.Size(), info.Mode().Perm())
+	}
+	if left, _ := filepath.Glob(p + ".tmp-*"); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	// Another store shares the key; New does not replace it.
+	mustSave(t, newFile(t, home(t), storage.KeyFile(p)), "bob", "v")
+	was, err := k.Get(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, _, err := k.New(ctx); err != nil || !bytes.Equal(again, was) {
+		t.Errorf("New replaced the key (%v)", err)
+	}
+	wantValue(t, s, "alice", "v")
+}
+
+func TestKeyFilesMeet(t *testing.T) {
+	needFiles(t)
+	p := filepath.Join(home(t), "key")
+	keys := make([][]byte, 8)
+	var wg sync.WaitGroup
+	for i := range keys {
+		wg.Go(func() {
+			var err error
+			if keys[i], _, err = storage.KeyFile(p).New(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, k := range keys {
+		if len(k) != storage.KeySize || !bytes.Equal(k, keys[0]) {
+			t.Fatal("two keys were made at once in one file")
+		}
+	}
+}
+
+func TestKeyFileRefused(t *testing.T) {
+	needFiles(t)
+	ctx := context.Background()
+	for name, test := range map[string]struct {
+		put  func(t *testing.T, p string) error
+		want error // nil: any
+	}{
+		"too short": {func(_ *testing.T, p string) error { return os.WriteFile(p, make([]byte, 31), 0o600) }, nil},
+		"too long":  {func(_ *testing.T, p string) error { return os.WriteFile(p, make([]byte, 33), 0o600) }, nil},
+		"empty":     {func(_ *testing.T, p string) error { return os.WriteFile(p, nil, 0o600) }, nil},
+		"directory": {func(_ *testing.T, p string) error { return os.Mkdir(p, 0o700) }, storage.ErrUnsafe},
+		"others may read it": {func(t *testing.T, p string) error {
+			if runtime.GOOS == "windows" {
+				t.Skip("mode bits mean nothing on Windows")
+			}
+			if err := os.WriteFile(p, make([]byte, 32), 0o600); err != nil {
+				return err
+			}
+			return os.Chmod(p, 0o640)
+		}, storage.ErrUnsafe},
+		"a link to nothing": {func(t *testing.T, p string) error {
+			if err := os.Symlink(p+"2", p); err != nil {
+				t.Skipf("no symbolic links here: %v", err)
+			}
+			return nil
+		}, storage.ErrUnsafe},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := filepath.Join(t.TempDir(), "key")
+			if err := test.put(t, p); err != nil {
+				t.Fatal(err)
+			}
+			s := newFile(t, home(t), storage.KeyFile(p))
+			err := s.Save(ctx, "alice", []byte("v"))
+			if err == nil || errors.Is(err, fs.ErrNotExist) || test.want != nil && !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			if _, err := os.Stat(p + "2"); err == nil {
+				t.Error("a key was made where the link leads")
+			}
+		})
+	}
+	t.Run("a link to a key", func(t *testing.T) {
+		p := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(p, make([]byte, 32), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(p, p+"-link"); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+		mustSave(t, newFile(t, home(t), storage.KeyFile(p+"-link")), "alice", "v")
+	})
+	t.Run("lost", func(t *testing.T) {
+		p, dir := filepath.Join(t.TempDir(), "key"), home(t)
+		mustSave(t, newFile(t, dir, storage.KeyFile(p)), "alice", "v")
+		if err := os.Remove(p); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, "Save", newFile(t, dir, storage.KeyFile(p)).Save(ctx, "bob", nil), storage.ErrKeyMissing)
+		if _, err := os.Stat(p); err == nil {
+			t.Error("the key was made again")
+		}
+	})
+	t.Run("no path", func(t *testing.T) {
+		if err := newFile(t, home(t), storage.KeyFile("")).Save(ctx, "alice", nil); err == nil {
+			t.Error("a key without a file")
+		}
+	})
+}
+
+// TestNothingShows prints what holds secrets in every way.
+func TestNothingShows(t *testing.T) {
+	secret := bytes.Repeat([]byte("S3"), 16)
+	m := storage.NewMemory()
+	mustSave(t, m, "alice", string(secret))
+	pass := storage.Passphrase(func() ([]byte, error) { return bytes.Clone(secret), nil })
+	sealed := storage.Seal(storage.NewMemory(), rawKey(secret))
+	mustSave(t, sealed, "alice", string(secret))
+	mustSave(t, storage.Seal(storage.NewMemory(), pass), "alice", "v")
+	things := []any{m, sealed, *sealed, pass}
+	if filelock.Supported() {
+		f := newFile(t, home(t), rawKey(secret))
+		mustSave(t, f, "alice", string(secret))
+		p := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(p, secret, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k := storage.KeyFile(p)
+		mustSave(t, storage.Seal(storage.NewMemory(), k), "alice", "v")
+		things = append(things, f, *f, k)
+	}
+	for _, thing := range things {
+		var out bytes.Buffer
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			fmt.Fprintf(&out, verb+"\n", thing)
+		}
+		b, err := json.Marshal(map[string]any{"thing": thing})
+		if err != nil {
+			t.Error(err)
+		}
+		out.Write(b)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("log", "thing", thing)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("log", "thing", thing)
+		for _, form := range []string{"S3S3", fmt.Sprintf("%x", secret[:4]), "83 51 83", "0x53, 0x33", "UzNTM1Mz"} {
+			if strings.Contains(out.String(), form) {
+				t.Errorf("%T shows a secret: %s", thing, out.String())
+			}
+		}
+		if !strings.Contains(out.String(), "storage.") {
+			t.Errorf("%T does not say what it is: %s", thing, out.String())
+		}
+	}
+}
