@@ -1,7 +1,9 @@
 package oauthtest_test
 
 import (
+	"context"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,6 +83,29 @@ func TestStopEndsWhatIsHeld(t *testing.T) {
 				t.Error("the client got an answer")
 			}
 		})
+	}
+}
+
+func TestStopWaits(t *testing.T) {
+	srv := oauthtest.New(oauthtest.Options{})
+	stop := srv.Start()
+	held, ended := make(chan struct{}), make(chan struct{})
+	srv.API.Next(oauthtest.Fault{Before: func(ctx context.Context) error {
+		close(held)
+		<-ctx.Done()
+		for range 10_000 {
+			runtime.Gosched() // time enough for a stop that does not wait
+		}
+		close(ended)
+		return ctx.Err()
+	}})
+	go http.Get(srv.APIURL("x")) // fails when the listener stops
+	<-held
+	stop()
+	select {
+	case <-ended:
+	default:
+		t.Fatal("stop returned before the request had ended")
 	}
 }
 

@@ -242,7 +242,16 @@ func TestAPIProvesBodies(t *testing.T) {
 		if e := log[len(log)-1]; e.Outcome != oauthtest.DamagedBody || e.BodyLength != 499_999 {
 			t.Fatalf("log: %+v", e)
 		}
-		if srv.Stats().DamagedBodies != 1 {
+		req, err := http.NewRequest("PUT", srv.APIURL("x"), io.MultiReader(strings.NewReader(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = 500_001
+		req.Header.Set("Authorization", "Bearer "+at)
+		if r, err := do(srv.Client(), req); err != nil || r.status != 400 || r.member(t, "error") != "damaged_body" {
+			t.Fatalf("short body: %v %+v", err, r)
+		}
+		if srv.Stats().DamagedBodies != 2 {
 			t.Fatalf("stats: %+v", srv.Stats())
 		}
 	})

@@ -83,6 +83,9 @@ func (t transport) roundTrip(req *http.Request, body *onceBody) (*http.Response,
 	}()
 	select {
 	case <-x.ready:
+		if x.err != nil && ctx.Err() != nil {
+			return nil, context.Cause(ctx) // the server noticed that we left
+		}
 		return x.resp, x.err
 	case <-ctx.Done():
 		x.cancel()

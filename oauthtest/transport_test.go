@@ -173,6 +173,33 @@ func TestTransportCancelWhileReading(t *testing.T) {
 	})
 }
 
+// A server that goes on regardless must not keep its client.
+func TestTransportCancelWhileTheServerHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := oauthtest.New(oauthtest.Options{})
+		release := make(chan struct{})
+		defer close(release)
+		srv.Handle("hang.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/flushed" {
+				w.(http.Flusher).Flush()
+			}
+			<-release
+		}))
+		for _, path := range []string{"/", "/flushed"} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, "GET", "https://hang.test"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if _, err := do(srv.Client(), req); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+				t.Fatalf("%s: %v after %v", path, err, time.Since(start))
+			}
+		}
+	})
+}
+
 func TestTransportCloseWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := oauthtest.New(oauthtest.Options{})
@@ -185,7 +212,10 @@ func TestTransportCloseWhileWriting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.CopyN(io.Discard, resp.Body, 10)
+		if _, err := io.CopyN(io.Discard, resp.Body, 10); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the server waits for room
 		resp.Body.Close()
 		if err := <-gone; err == nil {
 			t.Fatal("the server wrote a whole body to a client that closed it")
