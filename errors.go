@@ -58,11 +58,24 @@ var (
 	ErrClosed = errors.New("the Source is closed")
 )
 
-// wrap gives an error the package's prefix, once, and what went wrong behind
-// the sentinel that callers branch on.
+// wrap says what went wrong behind a sentinel that callers branch on.
 func wrap(sentinel error, format string, args ...any) error {
-	return fmt.Errorf("freshtoken: %w: %w", sentinel, fmt.Errorf(format, args...))
+	return fmt.Errorf("%w: %w", sentinel, fmt.Errorf(format, args...))
 }
+
+// public gives an error that leaves the package the package's name, once.
+func public(err error) error {
+	switch err.(type) {
+	case nil, *named, *RefreshError:
+		return err
+	}
+	return &named{err}
+}
+
+type named struct{ err error }
+
+func (n *named) Error() string { return "freshtoken: " + n.err.Error() }
+func (n *named) Unwrap() error { return n.err }
 
 // A RefreshError tells why the session could not be refreshed. Which fields are
 // set depends on how far the attempt came.

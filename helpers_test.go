@@ -3,7 +3,9 @@ package freshtoken_test
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"log"
 	"net/http"
 	"sync"
 	"testing"
@@ -229,3 +231,6 @@ func (w *world) stored() string {
 	}
 	return string(data)
 }
+
+// quiet is for servers whose complaints a test provokes.
+var quiet = log.New(io.Discard, "", 0)

@@ -3,7 +3,6 @@ package freshtoken
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 )
@@ -85,7 +84,7 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if !s.stopWith(cancel) {
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	defer s.stopWith(nil)
 	unlock, err = s.lock(ctx)
@@ -93,7 +92,7 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 	case err == nil:
 		return unlock, nil
 	case s.isClosed():
-		return nil, errClosed
+		return nil, ErrClosed
 	case ctx.Err() != nil:
 		return nil, wrap(ErrLocked, "gave up after %v: if no other program is at work, one of them hangs; end it", limit)
 	case s.cfg.InsecureUnsaved:
@@ -177,7 +176,7 @@ func (s *Source) load() (*record, error) {
 		return nil, wrap(ErrStore, "%w", err)
 	}
 	if r.Binding != s.cfg.binding() {
-		return nil, fmt.Errorf("freshtoken: %w: it was issued by %s to the client %q; nothing was changed", ErrMismatch,
+		return nil, wrap(ErrMismatch, "it was issued by %s to the client %q; nothing was changed",
 			withoutQuery(r.Binding.Issuer), sanitize(r.Binding.ClientID, 100))
 	}
 	return r, nil

@@ -173,6 +173,7 @@ func decodeRecord(data []byte) (*record, error) {
 	if r.AccessToken != "" && !headerSafe(r.AccessToken) {
 		return nil, errBadRecord
 	}
+	r.Lifetime = min(max(r.Lifetime, 0), maxLifetime)
 	if y := r.Issued.Year(); y < 1970 || y > 2200 { // beyond what nanoseconds can count
 		r.Lifetime = 0
 	}

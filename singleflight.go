@@ -45,7 +45,7 @@ const (
 func (s *Source) fly(why reason) <-chan singleflight.Result {
 	return s.flights.DoChan(string(why), func() (any, error) {
 		if !s.begin() {
-			return nil, errClosed
+			return nil, ErrClosed
 		}
 		defer s.end()
 		if err := s.turn.Acquire(context.Background(), 1); err != nil {
@@ -60,7 +60,7 @@ func (s *Source) fly(why reason) <-chan singleflight.Result {
 // ends while it waits for its turn, it does not take place.
 func (s *Source) detached(ctx context.Context, operation func() error) error {
 	if !s.begin() {
-		return errClosed
+		return ErrClosed
 	}
 	done := make(chan error, 1)
 	go func() {

@@ -99,7 +99,8 @@ func (s *Source) view(ctx context.Context) (*view, error) {
 	if v := s.current.Load(); v != nil && v.age(time.Now()) < v.refresh {
 		return v, nil
 	}
-	return s.wait(ctx)
+	v, err := s.wait(ctx)
+	return v, public(err)
 }
 
 // Refresh returns a token other than rejected, which an API has refused though
@@ -118,7 +119,7 @@ func (s *Source) Refresh(ctx context.Context, rejected *oauth2.Token) (*oauth2.T
 	}
 	v, err := s.renew(ctx, rejected.AccessToken)
 	if err != nil {
-		return nil, err
+		return nil, public(err)
 	}
 	return v.token, nil
 }
@@ -185,17 +186,17 @@ func (s *Source) Status() Status {
 // is damaged is set aside. If ctx ends first, SetToken may still take effect.
 func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 	if tok == nil || tok.AccessToken == "" && tok.RefreshToken == "" {
-		return wrap(ErrBadToken, "SetToken needs an access token or a refresh token")
+		return public(wrap(ErrBadToken, "SetToken needs an access token or a refresh token"))
 	}
 	start := time.Now()
 	g, err := takeApart(tok, start)
 	if err != nil {
-		return err
+		return public(err)
 	}
 	if !tok.Expiry.IsZero() && !tok.Expiry.After(start) { // keep what is dead from looking alive
 		start = tok.Expiry.Add(-g.lifetime)
 	}
-	return s.detached(ctx, func() error { return s.setToken(g, start) })
+	return public(s.detached(ctx, func() error { return s.setToken(g, start) }))
 }
 
 // Logout ends the session: it revokes the tokens, if Config.RevocationURL is
@@ -207,7 +208,7 @@ func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 // ErrLocked and ErrStore tell that the stored session is still there. Without a
 // session, Logout does nothing. If ctx ends first, it may still take effect.
 func (s *Source) Logout(ctx context.Context) error {
-	return s.detached(ctx, s.logout)
+	return public(s.detached(ctx, s.logout))
 }
 
 // Close ends the Source. It waits, for about a minute at most, for a refresh
@@ -229,15 +230,13 @@ func (s *Source) Close() error {
 	if s.stopLock != nil {
 		s.stopLock()
 	}
-	s.current.Store(&view{err: errClosed})
+	s.current.Store(&view{err: ErrClosed})
 	s.mu.Unlock()
 
-	s.closeErr = s.finish()
+	s.closeErr = public(s.finish())
 	close(s.done)
 	return s.closeErr
 }
-
-var errClosed = fmt.Errorf("freshtoken: %w", ErrClosed)
 
 // begin registers a goroutine of the Source, which calls end; not after Close.
 func (s *Source) begin() bool {
@@ -271,14 +270,14 @@ func (s *Source) stopWith(cancel context.CancelFunc) bool {
 func (s *Source) note(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.LastError = err
+	s.status.LastError = public(err)
 }
 
 func (s *Source) emit(kind EventKind, err error) {
 	if s.events.deliver == nil {
 		return
 	}
-	s.events.add(Event{Kind: kind, Time: time.Now(), Session: s.cfg.Session, Generation: s.Status().Generation, Err: err})
+	s.events.add(Event{Kind: kind, Time: time.Now(), Session: s.cfg.Session, Generation: s.Status().Generation, Err: public(err)})
 }
 
 // Format implements fmt.Formatter: no verb shows a token.
@@ -306,5 +305,5 @@ func contextError(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
-	return fmt.Errorf("freshtoken: gave up waiting for a token: %w", err)
+	return fmt.Errorf("gave up waiting for a token: %w", err)
 }

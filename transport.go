@@ -107,7 +107,7 @@ func rejectedByDefault(resp *http.Response) bool {
 // and of the base, and ErrOrigin. Once the API has answered, the caller gets
 // that answer: if no new token can be had, it is the rejection.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	t.once.Do(t.prepare)
+	t.once.Do(func() { t.rules, t.err = newRules(t) })
 	if t.err != nil {
 		return nil, refuse(req, t.err)
 	}
@@ -156,19 +156,17 @@ const maxDrain = 4 << 10
 // more. If it can't, resp goes back untouched.
 func (t *Transport) replay(req *http.Request, resp *http.Response, v *view) (*http.Response, error) {
 	rejected := v.token.AccessToken
-	again := req
-	if t.NoReplay || req.Body != nil && req.Body != http.NoBody {
-		if t.NoReplay || req.GetBody == nil {
-			t.Source.reject(rejected) // the next request gets a new one
-			return resp, nil
-		}
+	hasBody := req.Body != nil && req.Body != http.NoBody
+	if t.NoReplay || hasBody && req.GetBody == nil {
+		t.Source.reject(rejected) // the next request gets a new one
+		return resp, nil
 	}
 	newer, err := t.Source.renew(req.Context(), rejected)
 	if err != nil || newer.id != v.id { // another session's token must not sign this request
 		return resp, nil
 	}
-	again = signed(req, newer)
-	if req.GetBody != nil && req.Body != nil && req.Body != http.NoBody {
+	again := signed(req, newer)
+	if hasBody {
 		// The base may still be reading the first body.
 		if again.Body, err = req.GetBody(); err != nil {
 			return resp, nil
@@ -188,7 +186,7 @@ func refuse(req *http.Request, err error) error {
 	if req.Body != nil {
 		req.Body.Close()
 	}
-	return err
+	return public(err)
 }
 
 func (t *Transport) base() http.RoundTripper {
@@ -247,49 +245,42 @@ func originOf(u *url.URL) origin {
 
 func sameOrigin(a, b *url.URL) bool { return originOf(a) == originOf(b) }
 
-// prepare checks the fields and makes the rules.
-func (t *Transport) prepare() {
+// newRules checks the fields of a Transport.
+func newRules(t *Transport) (r rules, err error) {
 	if t.Source == nil {
-		t.err = errors.New("freshtoken: Transport.Source is nil: set it to what New returns")
-		return
+		return r, errors.New("Transport.Source is nil: set it to what New returns")
 	}
-	r := rules{any: t.AnyOrigin, pass: t.PassUnlisted}
-	for _, raw := range t.InsecureHTTP {
-		o, err := parseOrigin("InsecureHTTP", raw)
-		if err != nil {
-			t.err = err
-			return
-		}
-		r.insecure = append(r.insecure, o)
+	r.any, r.pass = t.AnyOrigin, t.PassUnlisted
+	if r.insecure, err = parseOrigins("InsecureHTTP", t.InsecureHTTP); err != nil {
+		return r, err
 	}
-	for _, raw := range t.Origins {
-		o, err := parseOrigin("Origins", raw)
-		if err == nil && !r.secure(o) {
-			err = fmt.Errorf("freshtoken: Transport.Origins has %q, where everybody on the way could read the token: use https, or list it in InsecureHTTP as well", raw)
+	if r.listed, err = parseOrigins("Origins", t.Origins); err != nil {
+		return r, err
+	}
+	for _, o := range r.listed {
+		if !r.secure(o) {
+			return r, wrap(ErrOrigin, "Transport.Origins has %q, where everybody on the way could read the token: use https, or list it in InsecureHTTP as well", o)
 		}
-		if err != nil {
-			t.err = err
-			return
-		}
-		r.listed = append(r.listed, o)
 	}
 	if len(r.listed) == 0 && !r.any {
-		t.err = wrap(ErrOrigin, `Transport.Origins is empty: list the API's origins, such as "https://api.example.com"`)
-		return
+		return r, wrap(ErrOrigin, `Transport.Origins is empty: list the API's origins, such as "https://api.example.com"`)
 	}
 	if raw := t.Source.cfg.OAuth2.Endpoint.TokenURL; raw != "" {
-		r.tokenEndpoint, _ = url.Parse(raw) // New has checked it
+		r.tokenEndpoint, err = url.Parse(raw) // New has checked it
 	}
-	t.rules = r
+	return r, err
 }
 
-func parseOrigin(field, raw string) (origin, error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Hostname() == "" ||
-		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return origin{}, wrap(ErrOrigin, `Transport.%s has an entry that is no origin: write a scheme and a host, such as "https://api.example.com", and nothing behind`, field)
+func parseOrigins(field string, list []string) (all []origin, err error) {
+	for _, raw := range list {
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
+			u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return nil, wrap(ErrOrigin, `Transport.%s has an entry that is no origin: write a scheme and a host, such as "https://api.example.com", and nothing behind`, field)
+		}
+		all = append(all, originOf(u))
 	}
-	return originOf(u), nil
+	return all, nil
 }
 
 // secure reports whether the token may travel to an origin at all.

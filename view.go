@@ -49,7 +49,7 @@ func (v *view) usable(now time.Time) bool {
 
 // refuses reports whether err is the answer to a caller now.
 func (v *view) refuses(now time.Time) bool {
-	return v != nil && v.err != nil && (now.Before(v.retry) || v.err == errClosed)
+	return v != nil && v.err != nil && (now.Before(v.retry) || v.err == ErrClosed)
 }
 
 // publish shows callers a new view, unless the Source has been closed.
@@ -121,11 +121,11 @@ func (s *Source) sessionError() error {
 	r := s.inTurn.session
 	switch {
 	case r == nil:
-		return fmt.Errorf("freshtoken: %w: start a session with SetToken, using the token of a login", ErrNoSession)
+		return fmt.Errorf("%w: start a session with SetToken, using the token of a login", ErrNoSession)
 	case r.Ended == nil:
 		return nil
 	case r.Ended.LoggedOut:
-		return fmt.Errorf("freshtoken: %w: the session was logged out at %s", ErrNoSession, r.Ended.At.Format(time.RFC3339))
+		return fmt.Errorf("%w: the session was logged out at %s", ErrNoSession, r.Ended.At.Format(time.RFC3339))
 	default:
 		return &RefreshError{class: classEnded, ended: true, Status: r.Ended.Status, Code: r.Ended.Code,
 			Description: r.Ended.Description, Interrupted: r.Ended.Interrupted}
