@@ -31,6 +31,18 @@ func path(dir, key, ext string) string {
 	return filepath.Join(dir, hex.EncodeToString(sum[:])+ext)
 }
 
+// symlink makes a symbolic link, or skips the test where there are none. Wine
+// says that it has made one and has not.
+func symlink(t *testing.T, target, p string) {
+	t.Helper()
+	if err := os.Symlink(target, p); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
+	}
+	if info, err := os.Lstat(p); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Skip("no symbolic links here")
+	}
+}
+
 func mustSave(t testing.TB, s storage.Store, key, value string) {
 	t.Helper()
 	if err := s.Save(context.Background(), key, []byte(value)); err != nil {
@@ -203,19 +215,24 @@ func TestGone(t *testing.T) {
 			}
 		},
 		"replaced by a link to nothing": func(t *testing.T, dir string) {
-			if err := os.Symlink(dir+"2", dir); err != nil {
-				t.Skipf("no symbolic links here: %v", err)
-			}
+			symlink(t, dir+"2", dir)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := home(t)
 			s := newFile(t, dir, fixedKey(1))
 			mustSave(t, s, "alice", "v")
+			before, err := os.Stat(dir)
+			if err != nil || !os.SameFile(before, before) { // Windows looks up the number only now
+				t.Fatal(err)
+			}
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)
 			}
 			change(t, dir)
+			if after, err := os.Stat(dir); err == nil && runtime.GOOS == "windows" && os.SameFile(before, after) {
+				t.Skip("this file system, unlike NTFS, gives a number to the next file at once")
+			}
 			for method, err := range all(s, "alice") {
 				wantError(t, method, err, storage.ErrGone)
 			}
@@ -272,11 +289,7 @@ func TestNotRegular(t *testing.T) {
 	needFiles(t)
 	ctx := context.Background()
 	link := func(target string) func(t *testing.T, p string) {
-		return func(t *testing.T, p string) {
-			if err := os.Symlink(target, p); err != nil {
-				t.Skipf("no symbolic links here: %v", err)
-			}
-		}
+		return func(t *testing.T, p string) { symlink(t, target, p) }
 	}
 	victim := filepath.Join(t.TempDir(), "victim")
 	if err := os.WriteFile(victim, []byte("untouched"), 0o600); err != nil {
@@ -328,9 +341,7 @@ func TestSymlinkedDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := real + "-link"
-	if err := os.Symlink(real, link); err != nil {
-		t.Skipf("no symbolic links here: %v", err)
-	}
+	symlink(t, real, link)
 	s := newFile(t, link, fixedKey(1))
 	mustSave(t, s, "alice", "v")
 	wantValue(t, newFile(t, real, fixedKey(1)), "alice", "v")

@@ -209,6 +209,9 @@ func TestBubble(t *testing.T) {
 func TestNotRegular(t *testing.T) {
 	needLocks(t)
 	dir := t.TempDir()
+	if _, err := filelock.Lock(context.Background(), dir); !errors.Is(err, filelock.ErrNotRegular) {
+		t.Errorf("a directory: got %v, want ErrNotRegular", err)
+	}
 	target := filepath.Join(dir, "target")
 	if err := os.WriteFile(target, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -218,15 +221,16 @@ func TestNotRegular(t *testing.T) {
 		if err := os.Symlink(link, path); err != nil {
 			t.Skipf("no symbolic links here: %v", err)
 		}
+		// Wine says that it has made one and has not.
+		if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			t.Skip("no symbolic links here")
+		}
 		if _, err := filelock.Lock(context.Background(), path); !errors.Is(err, filelock.ErrNotRegular) {
 			t.Errorf("%s: got %v, want ErrNotRegular", name, err)
 		}
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "nothing")); err == nil {
 		t.Error("a link was followed and its target made")
-	}
-	if _, err := filelock.Lock(context.Background(), dir); !errors.Is(err, filelock.ErrNotRegular) {
-		t.Errorf("a directory: got %v, want ErrNotRegular", err)
 	}
 }
 
