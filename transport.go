@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // A Transport is an http.RoundTripper that sends the session's access token
@@ -233,7 +234,10 @@ type origin struct{ scheme, host string }
 func (o origin) String() string { return o.scheme + "://" + o.host }
 
 func originOf(u *url.URL) origin {
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	scheme, host := strings.ToLower(u.Scheme), u.Host
+	if isASCII(host) { // elsewhere case is not what net/http makes of it: "İ" is no "i"
+		host = strings.ToLower(host)
+	}
 	switch scheme {
 	case "https":
 		host = strings.TrimSuffix(host, ":443")
@@ -241,6 +245,15 @@ func originOf(u *url.URL) origin {
 		host = strings.TrimSuffix(host, ":80")
 	}
 	return origin{scheme, strings.TrimSuffix(host, ":")}
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func sameOrigin(a, b *url.URL) bool { return originOf(a) == originOf(b) }
