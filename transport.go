@@ -117,17 +117,28 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, refuse(req, err)
 	}
 	if !sign {
-		return t.base().RoundTrip(req)
+		return t.send(req, req)
 	}
 	v, err := t.Source.view(req.Context())
 	if err != nil {
 		return nil, refuse(req, err)
 	}
-	resp, err := t.base().RoundTrip(signed(req, v))
+	resp, err := t.send(signed(req, v), req)
 	if err != nil || t.Rejected == nil && resp.StatusCode != http.StatusUnauthorized || !t.isRejected(resp) {
 		return resp, err
 	}
 	return t.replay(req, resp, v)
+}
+
+// send has the base send r, which is the caller's req or made of it. The answer
+// names req, which shows no token, and by which a redirect is judged; some bases
+// name none.
+func (t *Transport) send(r, req *http.Request) (*http.Response, error) {
+	resp, err := t.base().RoundTrip(r)
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
 }
 
 // signed returns a copy of a request that shares all but its header, and has
@@ -178,7 +189,7 @@ func (t *Transport) replay(req *http.Request, resp *http.Response, v *view) (*ht
 	}
 	resp.Body.Close()
 	t.Source.emit(EventReplayed, nil)
-	return t.base().RoundTrip(again)
+	return t.send(again, req)
 }
 
 // refuse closes the body of a request that is not sent, as RoundTripper
@@ -363,8 +374,11 @@ func (r *rules) trusted(req *http.Request) bool {
 		if hop.URL == nil || !r.allowed(hop.URL) || r.any && !sameOrigin(hop.URL, req.URL) {
 			return false
 		}
-		if hop.Response == nil || hop.Response.Request == nil {
+		if hop.Response == nil {
 			return true
+		}
+		if hop.Response.Request == nil { // not an answer of ours: who knows where it came from
+			return false
 		}
 	}
 }
