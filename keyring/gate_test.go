@@ -148,6 +148,31 @@ func TestWaitersAreSentAwayWhenACallHangs(t *testing.T) {
 	})
 }
 
+// Writers of one session wait for each other, and are sent away like others.
+func TestWritersAreSentAwayWhenACallHangs(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, released := newFake(), make(chan struct{})
+		s := openStore(t, f, dir)
+		f.setHook(hang(released, writing))
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				wantsError(t, s.Save(context.Background(), "k", bytesOf(i, 10)), keyring.ErrTimeout)
+				if d := time.Since(start); d > 7*time.Second {
+					t.Errorf("a writer was sent away after %v", d)
+				}
+			})
+		}
+		wg.Wait()
+		if got := f.ops(); got != "get set" {
+			t.Errorf("the calls were %q", got)
+		}
+		close(released)
+	})
+}
+
 // A long line before a keyring that is slow but answers times nobody out.
 func TestLineBeforeASlowKeyring(t *testing.T) {
 	dir := t.TempDir()
@@ -217,6 +242,11 @@ func TestAbandonedWriteKeepsTheLocks(t *testing.T) {
 				f.setHook(hang(released, do.hung))
 				wantsError(t, do.call(t.Context(), s), keyring.ErrTimeout)
 				wantsError(t, unlock(), keyring.ErrTimeout)
+				start := time.Now()
+				for range 1000 { // at once, though the lock is not free
+					wantsError(t, s.Save(t.Context(), "k", nil), keyring.ErrTimeout)
+				}
+				took(t, start, 0)
 
 				other := openStore(t, f, dir) // another process
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -150,15 +150,25 @@ func (s *items) lock(ctx context.Context, account, suffix string) (unlock func()
 
 // lockBriefly takes the lock under which account is written. Whoever holds it
 // is at work and gives up when the keyring hangs, so the wait has an end even
-// if ctx has none.
+// if ctx has none; and it ends when the gate shuts, as the holder may be a
+// write of this process that will not return.
 func (s *items) lockBriefly(ctx context.Context, account string) (unlock func() error, err error) {
-	limited, cancel := context.WithTimeout(ctx, 10*s.opts.Timeout)
-	defer cancel()
-	unlock, err = s.lock(limited, account, ".write.lock")
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return nil, fail(ErrTimeout, errOccupied)
+	for range 10 {
+		if _, err := s.gate.refuses(); err != nil {
+			return nil, err
+		}
+		limited, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+		unlock, err := s.lock(limited, account, ".write.lock")
+		expired := limited.Err() != nil
+		cancel()
+		switch {
+		case err == nil, !expired:
+			return unlock, err
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
 	}
-	return unlock, err
+	return nil, fail(ErrTimeout, errOccupied)
 }
 
 // lockFailed says what went wrong with a lock file. What the system said is in

@@ -1,0 +1,195 @@
+//go:build (dragonfly && cgo) || (freebsd && cgo) || linux || netbsd || openbsd
+
+package secretservice_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/freshtoken/freshtoken/internal/secretservice"
+)
+
+// onBus makes address that of the session bus for a test.
+func onBus(t *testing.T, address string) { t.Setenv("DBUS_SESSION_BUS_ADDRESS", address) }
+
+var all = []error{
+	secretservice.ErrNoBus, secretservice.ErrDeadBus, secretservice.ErrNoProvider, secretservice.ErrNoCollection,
+	secretservice.ErrLocked, secretservice.ErrBroken, secretservice.ErrTimeout, fs.ErrNotExist,
+}
+
+// wants fails the test unless err is the one error wanted; nil: none.
+func wants(t *testing.T, err, want error) {
+	t.Helper()
+	if (err == nil) != (want == nil) {
+		t.Errorf("%v, want %v", err, want)
+	}
+	for _, e := range all {
+		if got := errors.Is(err, e); got != (e == want) {
+			t.Errorf("%q matches %q: %v", err, e, got)
+		}
+	}
+}
+
+// wantsNoGrowth fails the test if goroutines stay.
+func wantsNoGrowth(t *testing.T, before int) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
+		runtime.Gosched()
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		buf := make([]byte, 1<<16)
+		t.Errorf("%d goroutines, there were %d:\n%s", after, before, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+func TestBusThatIsNotThere(t *testing.T) {
+	dir := t.TempDir()
+	closed := filepath.Join(dir, "closed")
+	l, err := net.Listen("unix", closed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	for address, want := range map[string]error{
+		"unix:path=" + filepath.Join(dir, "missing"): secretservice.ErrDeadBus,
+		"unix:path=" + closed:                        secretservice.ErrDeadBus,
+		"tcp:host=127.0.0.1,port=1":                  secretservice.ErrDeadBus,
+		"nonsense":                                   secretservice.ErrNoBus,
+		"autolaunch:scope=none":                      secretservice.ErrNoBus,
+	} {
+		t.Run(address, func(t *testing.T) {
+			onBus(t, address)
+			before := runtime.NumGoroutine()
+			for range 100 {
+				wants(t, secretservice.Check(t.Context()), want)
+				wants(t, secretservice.Unlock(t.Context()), want)
+			}
+			wantsNoGrowth(t, before)
+		})
+	}
+}
+
+// serve listens on a socket, and hands each connection to talk.
+func serve(t *testing.T, talk func(net.Conn)) (address string) {
+	path := filepath.Join(t.TempDir(), "bus")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			talk(c)
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	return "unix:path=" + path
+}
+
+func TestBusThatHangsUp(t *testing.T) {
+	onBus(t, serve(t, func(net.Conn) {}))
+	wants(t, secretservice.Check(t.Context()), secretservice.ErrDeadBus)
+}
+
+func TestBusThatTalksNonsense(t *testing.T) {
+	onBus(t, serve(t, func(c net.Conn) { c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }))
+	wants(t, secretservice.Check(t.Context()), secretservice.ErrDeadBus)
+}
+
+// A bus that accepts and says nothing costs the time of the context, no more.
+func TestBusThatSaysNothing(t *testing.T) {
+	onBus(t, serve(t, func(c net.Conn) {
+		for b := make([]byte, 512); ; { // until the other side gives up
+			if _, err := c.Read(b); err != nil {
+				return
+			}
+		}
+	}))
+	before := runtime.NumGoroutine()
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		wants(t, secretservice.Check(ctx), secretservice.ErrTimeout)
+		cancel()
+	}
+	wantsNoGrowth(t, before)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wants(t, secretservice.Check(ctx), secretservice.ErrTimeout)
+}
+
+// real says what Check and Unlock must find with each of the scripts in
+// internal/keyringtest.
+var real = map[string]struct{ check, unlock error }{
+	"gnome-keyring":         {nil, nil},
+	"ok":                    {nil, nil},
+	"slow":                  {nil, nil},
+	"item-prompt-dismiss":   {nil, nil},
+	"item-prompt-never":     {nil, nil},
+	"delete-prompt-dismiss": {nil, nil},
+	"is-locked":             {nil, nil},
+	"drop-items":            {nil, nil},
+	"quit":                  {nil, nil},
+	"wrong-value":           {nil, nil},
+	"none":                  {secretservice.ErrNoProvider, secretservice.ErrNoProvider},
+	"no-bus":                {secretservice.ErrNoBus, secretservice.ErrNoBus},
+	"no-login":              {secretservice.ErrNoCollection, secretservice.ErrNoCollection},
+	"locked":                {secretservice.ErrLocked, secretservice.ErrLocked},
+	"locked-unlocks":        {secretservice.ErrLocked, nil},
+	"prompt-never":          {secretservice.ErrLocked, secretservice.ErrTimeout},
+	"drop":                  {secretservice.ErrTimeout, secretservice.ErrTimeout},
+}
+
+func TestReal(t *testing.T) {
+	mode := os.Getenv("FRESHTOKEN_KEYRING_TEST")
+	if mode == "" {
+		t.Skip("uses a real session bus: run it with internal/keyringtest/run")
+	}
+	want, ok := real[mode]
+	if !ok {
+		t.Fatalf("FRESHTOKEN_KEYRING_TEST=%q is not known", mode)
+	}
+	if _, err := os.Stat("/run/user/" + strconv.Itoa(os.Getuid()) + "/bus"); mode == "no-bus" && err == nil {
+		t.Skip("the user of this test has a session bus at its well-known place: run it as a user without one")
+	}
+	before := runtime.NumGoroutine()
+	patience := time.Minute // for what is to answer, however slow the machine
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if want.check == secretservice.ErrTimeout {
+			ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
+		}
+		wants(t, secretservice.Check(ctx), want.check)
+		cancel()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if want.unlock == secretservice.ErrTimeout {
+		ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+	}
+	wants(t, secretservice.Unlock(ctx), want.unlock)
+	if want.unlock == nil {
+		wants(t, secretservice.Check(ctx), nil) // unlocked it stays
+	}
+	cancel()
+	wantsNoGrowth(t, before)
+}
