@@ -21,7 +21,7 @@ import (
 // authenticate nor interpret answers, in just that: one refresh, one replay. A
 // caller's request is never modified; an Authorization header that the caller
 // has set is sent as it is, and the answer to it is not looked at. Requests to
-// the session's token endpoint pass unsigned.
+// the session's token and revocation endpoints pass unsigned.
 //
 // The fields are set before the first use and not changed thereafter. A
 // Transport is safe for concurrent use.
@@ -231,11 +231,11 @@ func (t *Transport) LogValue() slog.Value { return slog.StringValue(t.describe()
 
 // rules say which requests get the token.
 type rules struct {
-	listed        []origin
-	any           bool
-	pass          bool
-	insecure      []origin
-	tokenEndpoint *url.URL
+	listed   []origin
+	any      bool
+	pass     bool
+	insecure []origin
+	own      []*url.URL // the endpoints that the Source itself asks
 }
 
 // An origin is where a request goes: scheme, host and port. Its host is in lower
@@ -289,10 +289,12 @@ func newRules(t *Transport) (r rules, err error) {
 	if len(r.listed) == 0 && !r.any {
 		return r, wrap(ErrOrigin, `Transport.Origins is empty: list the API's origins, such as "https://api.example.com"`)
 	}
-	if raw := t.Source.cfg.OAuth2.Endpoint.TokenURL; raw != "" {
-		r.tokenEndpoint, err = url.Parse(raw) // New has checked it
+	for _, raw := range []string{t.Source.cfg.OAuth2.Endpoint.TokenURL, t.Source.cfg.RevocationURL} {
+		if u, err := url.Parse(raw); err == nil && raw != "" { // New has checked it
+			r.own = append(r.own, u)
+		}
 	}
-	return r, err
+	return r, nil
 }
 
 func parseOrigins(field string, list []string) (all []origin, err error) {
@@ -333,8 +335,10 @@ func (r *rules) judge(req *http.Request) (sign bool, err error) {
 	if req.URL == nil {
 		return false, nil // the base has the right words for that
 	}
-	if e := r.tokenEndpoint; e != nil && e.Path == req.URL.Path && sameOrigin(e, req.URL) {
-		return false, nil
+	for _, e := range r.own { // the Source would wait for itself
+		if e.Path == req.URL.Path && sameOrigin(e, req.URL) {
+			return false, nil
+		}
 	}
 	if req.Response != nil { // a redirect brought it here
 		return r.trusted(req), nil
