@@ -329,7 +329,7 @@ func (r *rules) secure(o origin) bool {
 // judge decides whether a request gets the token. The error, if any, is
 // ErrOrigin.
 func (r *rules) judge(req *http.Request) (sign bool, err error) {
-	if _, own := req.Header["Authorization"]; own {
+	if hasAuthorization(req.Header) {
 		return false, nil
 	}
 	if req.URL == nil {
@@ -350,6 +350,20 @@ func (r *rules) judge(req *http.Request) (sign bool, err error) {
 		return false, nil
 	}
 	return false, wrap(ErrOrigin, "%s is not in Transport.Origins; nothing was sent", originOf(req.URL))
+}
+
+// hasAuthorization reports whether a header has an Authorization field, however
+// it is spelt: beside it, ours would be a second credential.
+func hasAuthorization(h http.Header) bool {
+	if _, ok := h["Authorization"]; ok {
+		return true
+	}
+	for name := range h {
+		if len(name) == len("Authorization") && strings.EqualFold(name, "Authorization") {
+			return true
+		}
+	}
+	return false
 }
 
 // allowed reports whether an address may get the token.
