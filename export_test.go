@@ -1,5 +1,7 @@
 package freshtoken
 
+import "encoding/json"
+
 // StoreKey is the key under which a Source of cfg keeps its session.
 func StoreKey(cfg Config) string {
 	if err := cfg.check(); err != nil {
@@ -12,4 +14,18 @@ func StoreKey(cfg Config) string {
 func (s *Source) SetRandom(random func() float64) {
 	s.random = random
 	s.jitter = random()
+}
+
+// EditRecord changes a stored record as another program might.
+func EditRecord(data []byte, edit func(map[string]any)) []byte {
+	var all map[string]any
+	if err := json.Unmarshal(data, &all); err != nil {
+		panic(err)
+	}
+	edit(all)
+	data, err := json.Marshal(all)
+	if err != nil {
+		panic(err)
+	}
+	return data
 }

@@ -74,6 +74,9 @@ func (s *Source) logout() error {
 		s.adopt(stored)
 	}
 	r := t.session
+	if stored != nil && stored.Ended == nil && r != nil && r.Ended != nil {
+		r = stored // an earlier Logout could not write the tombstone
+	}
 	if r == nil || r.Ended != nil && r.Ended.LoggedOut {
 		if err != nil {
 			return err

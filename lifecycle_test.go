@@ -1,0 +1,350 @@
+package freshtoken_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/oauthtest"
+	"golang.org/x/oauth2"
+)
+
+func revoking(w *world) func(*freshtoken.Config) {
+	return func(c *freshtoken.Config) { c.RevocationURL = w.as.RevocationURL() }
+}
+
+func TestLogout(t *testing.T) {
+	inBubble(t, "R7009-2.1 revokes the refresh token", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{ClientSecret: "secret"})
+		src := w.source(revoking(w))
+		tok := w.login(src)
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w.as.Alive(tok.RefreshToken) || w.as.AccessAlive(tok.AccessToken) {
+			t.Error("the tokens are alive at the server")
+		}
+		for range 10 {
+			_, err := src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrNoSession)
+			time.Sleep(time.Second)
+		}
+		if got := w.stored(); strings.Contains(got, tok.RefreshToken) || strings.Contains(got, tok.AccessToken) {
+			t.Error("the tokens are in the store")
+		}
+		if err := src.Logout(t.Context()); err != nil {
+			t.Errorf("a second Logout: %v", err)
+		}
+		if n := w.as.Stats().RevocationRequests; n != 1 {
+			t.Errorf("%d revocations, want 1", n)
+		}
+		w.login(src)
+		w.usable(src)
+	})
+	inBubble(t, "R7009-2.2 a page of HTML is success", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.loggedIn(revoking(w))
+		w.as.Revocation.Next(oauthtest.HTML(200))
+		if err := src.Logout(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, fault := range map[string]oauthtest.Fault{
+		"503": oauthtest.Unavailable("60"), "dropped": oauthtest.Drop(), "stalled": oauthtest.Stall(),
+		"refused": oauthtest.Refuse(), "unsupported": oauthtest.Error(400, "unsupported_token_type"), "redirect": oauthtest.Redirect(307, "https://evil.test/"),
+	} {
+		inBubble(t, "R7009-2.2.1 ends here though the server "+name, func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{})
+			evil := 0
+			w.as.Handle("evil.test", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { evil++ }))
+			src := w.loggedIn(revoking(w))
+			w.as.Revocation.Always(fault)
+			start := time.Now()
+			wantErr(t, src.Logout(t.Context()), freshtoken.ErrNotRevoked)
+			if d := time.Since(start); d > 10*time.Second || evil != 0 {
+				t.Errorf("took %v, %d requests at the redirect's target", d, evil)
+			}
+			_, err := src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrNoSession)
+			_, err = w.source().Token(t.Context())
+			wantErr(t, err, freshtoken.ErrNoSession)
+		})
+	}
+	inBubble(t, "during a refresh: nothing comes back", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{})
+		w.as.Token.Next(oauthtest.Fault{AfterDelay: 5 * time.Second})
+		var wg sync.WaitGroup
+		wg.Go(func() { src.Token(t.Context()) })
+		time.Sleep(time.Second)
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		for range 5 {
+			_, err := src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrNoSession)
+			time.Sleep(time.Minute)
+		}
+		if strings.Contains(w.stored(), "access_token") {
+			t.Error("the session is in the store again")
+		}
+	})
+	inBubble(t, "other processes notice at their next refresh, and a late one brings nothing back", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		var events recorder
+		src, other := w.loggedIn(), w.source(func(c *freshtoken.Config) { c.OnEvent = events.receive })
+		w.usable(other)
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lifetime)
+		_, err := other.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNoSession)
+		synctest.Wait()
+		if events.count(freshtoken.EventLoggedOut) != 1 {
+			t.Error("no event")
+		}
+		w.wantPosts(0)
+	})
+	inBubble(t, "of a session that the server has ended", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{})
+		w.as.Token.Always(oauthtest.InvalidGrant())
+		src.Token(t.Context())
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := src.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNoSession)
+	})
+	inBubble(t, "when the store fails says so, and can be repeated", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		f := w.faults()
+		src := w.loggedIn()
+		f.set(func(f *faulty) { f.save = failing(errDisk) })
+		wantErr(t, src.Logout(t.Context()), freshtoken.ErrStore)
+		for range 3 {
+			_, err := src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrNoSession)
+			time.Sleep(2 * time.Second)
+		}
+		f.set(func(f *faulty) { f.save = nil })
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(w.stored(), "access_token") {
+			t.Error("the tokens are still in the store")
+		}
+	})
+	inBubble(t, "waits its turn no longer than its context", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{})
+		w.as.Token.Next(oauthtest.Fault{AfterDelay: 5 * time.Second})
+		go src.Token(t.Context())
+		time.Sleep(time.Second)
+		wantErr(t, src.Logout(soon(t, time.Second)), context.DeadlineExceeded)
+		time.Sleep(10 * time.Second)
+		w.usable(src) // it did not take place
+	})
+}
+
+func TestClose(t *testing.T) {
+	inBubble(t, "waits for a refresh and its save", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{})
+		w.as.Token.Next(oauthtest.Fault{AfterDelay: 5 * time.Second})
+		got := make(chan error, 1)
+		go func() {
+			_, err := src.Token(t.Context())
+			got <- err
+		}()
+		time.Sleep(time.Second)
+		if err := src.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-got; err != nil && !errors.Is(err, freshtoken.ErrClosed) {
+			t.Error(err)
+		}
+		w.usable(w.source())
+		w.wantPosts(1)
+	})
+	inBubble(t, "ends the wait for a lock", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{})
+		unlock, _ := w.store.Lock(t.Context(), freshtoken.StoreKey(w.config()))
+		defer unlock()
+		got := make(chan error, 1)
+		go func() {
+			_, err := src.Token(t.Context())
+			got <- err
+		}()
+		time.Sleep(time.Second)
+		start := time.Now()
+		if err := src.Close(); err != nil || time.Since(start) != 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		wantErr(t, <-got, freshtoken.ErrClosed)
+	})
+	inBubble(t, "every method says so afterwards", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.loggedIn()
+		client := w.client(src)
+		tok := w.token(src)
+		for range 2 {
+			if err := src.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := src.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrClosed)
+		_, err = src.Refresh(t.Context(), tok)
+		wantErr(t, err, freshtoken.ErrClosed)
+		_, err = src.Refresh(t.Context(), nil)
+		wantErr(t, err, freshtoken.ErrClosed)
+		_, err = src.TokenSource(t.Context()).Token()
+		wantErr(t, err, freshtoken.ErrClosed)
+		wantErr(t, src.SetToken(t.Context(), w.as.Login("alice")), freshtoken.ErrClosed)
+		wantErr(t, src.Logout(t.Context()), freshtoken.ErrClosed)
+		_, err = client.Get(w.as.APIURL("x"))
+		wantErr(t, err, freshtoken.ErrClosed)
+	})
+	inBubble(t, "gives up on a store that never returns", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{})
+		f := w.faults()
+		src.Close()
+		release := make(chan struct{})
+		defer close(release)
+		src = w.source()
+		f.set(func(f *faulty) { f.save = func() error { <-release; return nil } })
+		src.Token(t.Context())
+		start := time.Now()
+		wantErr(t, src.Close(), freshtoken.ErrNotPersisted)
+		if d := time.Since(start); d > 2*time.Minute {
+			t.Errorf("after %v", d)
+		}
+	})
+	t.Run("Goroutines: none while idle, none after Close", func(t *testing.T) {
+		count := func() int { // of this package's goroutines, whatever else the process does
+			buf := make([]byte, 1<<20)
+			return strings.Count(string(buf[:runtime.Stack(buf, true)]), "freshtoken.(*Source)")
+		}
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+			var events recorder
+			src := w.loggedIn(func(c *freshtoken.Config) { c.OnEvent = events.receive })
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() { w.usable(src) })
+			}
+			wg.Wait()
+			time.Sleep(lifetime)
+			w.usable(src)
+			synctest.Wait()
+			if n := count(); n != 0 {
+				t.Errorf("%d goroutines while idle", n)
+			}
+			src.Close()
+			background := w.source(func(c *freshtoken.Config) { c.Background = true })
+			w.usable(background)
+			time.Sleep(10 * lifetime)
+			synctest.Wait()
+			if n := count(); n != 0 {
+				t.Errorf("%d goroutines while idle, with Background", n)
+			}
+			background.Close()
+			before := w.posts()
+			time.Sleep(10 * lifetime)
+			w.wantPosts(before)
+		})
+	})
+}
+
+func TestEvents(t *testing.T) {
+	inBubble(t, "a receiver may use the Source", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		var src *freshtoken.Source
+		var mu sync.Mutex
+		var kinds []freshtoken.EventKind
+		src = w.source(func(c *freshtoken.Config) {
+			c.OnEvent = func(e freshtoken.Event) {
+				src.Token(context.Background())
+				src.Status()
+				if e.Kind == freshtoken.EventSessionEnded {
+					src.Logout(context.Background())
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				kinds = append(kinds, e.Kind)
+			}
+		})
+		w.login(src)
+		time.Sleep(lifetime)
+		w.usable(src)
+		time.Sleep(lifetime)
+		w.as.Token.Always(oauthtest.InvalidGrant())
+		src.Token(t.Context())
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want := []freshtoken.EventKind{"logged_in", "refreshed", "session_ended", "refresh_failed", "logged_out"}
+		if len(kinds) != len(want) {
+			t.Fatalf("got %v, want %v", kinds, want)
+		}
+		for i := range want {
+			if kinds[i] != want[i] {
+				t.Fatalf("got %v, want %v", kinds, want)
+			}
+		}
+	})
+}
+
+func TestConfigErrors(t *testing.T) {
+	good := func() freshtoken.Config {
+		return freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "client", ClientSecret: "hush", Endpoint: oauth2.Endpoint{TokenURL: "https://as.test/token"}}}
+	}
+	for name, tt := range map[string]struct {
+		edit func(*freshtoken.Config)
+		want string
+	}{
+		"nothing":           {func(c *freshtoken.Config) { *c = freshtoken.Config{} }, "OAuth2 is nil"},
+		"no TokenURL":       {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "" }, "TokenURL is empty"},
+		"no ClientID":       {func(c *freshtoken.Config) { c.OAuth2.ClientID = "" }, "ClientID is empty"},
+		"negative Lead":     {func(c *freshtoken.Config) { c.Lead = -time.Second }, "Lead is negative"},
+		"relative TokenURL": {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "/token" }, "absolute"},
+		"http TokenURL":     {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "http://as.test/token" }, "InsecureHTTP"},
+		"ftp TokenURL":      {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "ftp://as.test/token" }, "use https"},
+		"password in it":    {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "https://a:hush@as.test/token" }, "password"},
+		"http revocation":   {func(c *freshtoken.Config) { c.RevocationURL = "http://as.test/revoke" }, "RevocationURL"},
+		"name not UTF-8":    {func(c *freshtoken.Config) { c.Session = "\xff" }, "UTF-8"},
+		"nobody to bind to": {func(c *freshtoken.Config) {
+			c.OAuth2.Endpoint.TokenURL, c.Store = "", newWorld(t, oauthtest.Options{}).store
+			c.Refresher = freshtoken.RefresherFunc(nil)
+		}, "Issuer is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := good()
+			tt.edit(&cfg)
+			_, err := freshtoken.New(cfg)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "freshtoken: ") || strings.Contains(err.Error(), "hush") {
+				t.Errorf("got %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+	for _, ok := range []string{"https://as.test/token", "http://127.0.0.1:8080/token", "http://[::1]/token", "http://localhost/token"} {
+		cfg := good()
+		cfg.OAuth2.Endpoint.TokenURL = ok
+		if _, err := freshtoken.New(cfg); err != nil {
+			t.Errorf("%s: %v", ok, err)
+		}
+	}
+	inBubble(t, "tokens that cannot be used", func(t *testing.T) {
+		src := newWorld(t, oauthtest.Options{}).source()
+		for _, tok := range []*oauth2.Token{nil, {}, {AccessToken: "a\r\nb"}, {AccessToken: "a", TokenType: "mac"}, {RefreshToken: "a\x00"}} {
+			wantErr(t, src.SetToken(t.Context(), tok), freshtoken.ErrBadToken)
+		}
+		_, err := src.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNoSession)
+	})
+}
