@@ -292,13 +292,10 @@ func writeNew(path string, value []byte) (err error) {
 
 // sync makes renames and removals in the directory durable.
 func (d *dir) sync() error {
-	var err error
-	if d.alive != nil {
-		err = d.alive.Sync()
-	} else {
-		err = syncDir(d.path)
+	if d.alive == nil {
+		return nil // Windows needs none
 	}
-	if err != nil {
+	if err := syncOpen(d.alive); err != nil {
 		return failed("sync the directory", err)
 	}
 	return nil

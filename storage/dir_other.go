@@ -15,6 +15,7 @@ func checkKeyFile(string, os.FileInfo) error { return nil }
 
 func pinDir(string) (*os.File, error) { return nil, nil }
 func syncDir(string) error            { return nil }
+func syncOpen(*os.File) error         { return nil }
 
 func openFile(_ context.Context, path string) (*os.File, error) { return os.Open(path) }
 func rename(_ context.Context, from, to string) error           { return os.Rename(from, to) }

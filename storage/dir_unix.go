@@ -48,7 +48,17 @@ func syncDir(path string) error {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	return syncOpen(f)
+}
+
+// syncOpen syncs an open directory. Some file systems cannot: there is nothing
+// more to be done, and the rename did happen.
+func syncOpen(f *os.File) error {
+	err := f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 // openFile opens a file for reading. It follows no link in its last element

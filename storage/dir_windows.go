@@ -24,6 +24,8 @@ func pinDir(string) (*os.File, error) { return nil, nil }
 // directories.
 func syncDir(string) error { return nil }
 
+func syncOpen(*os.File) error { return nil }
+
 // patience bounds the wait for programs that open a file without our lock,
 // such as virus scanners and backups. They let go within milliseconds.
 const patience = time.Second

@@ -16,8 +16,9 @@ import (
 // In the directory lie, named by the SHA-256 of the store's key in hex:
 // <hash>.session, the sealed value; <hash>.lock, what Lock locks;
 // <hash>.corrupt-<n>, what SetAside moved away; <hash>.tmp-<random> for the
-// time of a Save. key.lock is locked while a key is made. Lock files are empty
-// and stay for good: whoever removes one that is held splits the lock. A copy
+// time of a Save; on Windows <hash>.io, a lock held for microseconds. key.lock
+// is locked while a key is made. Lock files are empty and stay for good:
+// whoever removes one that is held splits the lock. A copy
 // or backup needs the .session files and the key.
 type File struct {
 	label
@@ -38,6 +39,9 @@ type File struct {
 // A File belongs to the directory that it found. If that is removed or
 // replaced, methods fail with [ErrGone] until NewFile is called again.
 func NewFile(dir string, key Key) (*File, error) {
+	if key == nil {
+		return nil, errNoKey
+	}
 	d, err := openDir(dir)
 	if err != nil {
 		return nil, err

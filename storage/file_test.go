@@ -32,6 +32,7 @@ func newFile(t *testing.T, dir string, key storage.Key) *storage.File {
 }
 
 func TestFile(t *testing.T) {
+	needFiles(t)
 	storagetest.Run(t, func(t *testing.T) storagetest.Store {
 		return newFile(t, filepath.Join(t.TempDir(), "store"), fixedKey(1))
 	})
@@ -42,7 +43,17 @@ func TestSeal(t *testing.T) {
 }
 
 func TestFileProcesses(t *testing.T) {
+	needFiles(t)
 	storagetest.RunProcesses(t, "", func(t *testing.T, dir string) storagetest.Store {
 		return newFile(t, filepath.Join(dir, "store"), fixedKey(1))
+	})
+}
+
+// TestKeyFileProcesses has the processes' first saves meet, so that one of them
+// makes the key.
+func TestKeyFileProcesses(t *testing.T) {
+	needFiles(t)
+	storagetest.RunProcesses(t, "", func(t *testing.T, dir string) storagetest.Store {
+		return newFile(t, filepath.Join(dir, "store"), storage.KeyFile(filepath.Join(dir, "key")))
 	})
 }

@@ -15,7 +15,8 @@ const KeySize = 32
 // the parameters of one of them and compares; if there are none, it takes the
 // store's lock for this purpose, looks again, calls Get with nil, and New only
 // if that says fs.ErrNotExist. So a key that has been lost is reported as
-// [ErrKeyMissing], and a fresh one never takes its place.
+// [ErrKeyMissing], and a fresh one never takes its place. The store remembers
+// the keys that it was given, so that Get need not.
 //
 // Both methods honour ctx. Neither retains or modifies params, and neither
 // puts the key into an error. The store does not modify the key it is given,

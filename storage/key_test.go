@@ -196,6 +196,12 @@ func TestFirstSavesMeet(t *testing.T) {
 
 func TestBadKeys(t *testing.T) {
 	ctx := context.Background()
+	if _, err := storage.NewFile(home(t), nil); err == nil {
+		t.Error("a File without a key")
+	}
+	if err := storage.Seal(storage.NewMemory(), nil).Save(ctx, "alice", nil); err == nil {
+		t.Error("a Save without a key")
+	}
 	for _, n := range []int{0, 16, 31, 33} {
 		if err := storage.Seal(storage.NewMemory(), rawKey(make([]byte, n))).Save(ctx, "alice", nil); err == nil {
 			t.Errorf("a key of %d bytes was taken", n)

@@ -37,6 +37,8 @@ type sealer struct {
 	known []*material
 }
 
+var errNoKey = errors.New("storage: no Key given: use KeyFile, Passphrase, or that of package keyring")
+
 // maxKnown bounds the keys that a sealer remembers. More than one is in use
 // only where passphrases with different salts have met in one store.
 const maxKnown = 8
@@ -155,6 +157,9 @@ func (s *sealer) unlock(ctx context.Context, h header) (*material, error) {
 	if m := s.recall(h); m != nil {
 		return m, nil
 	}
+	if s.key == nil {
+		return nil, errNoKey
+	}
 	key, err := s.key.Get(ctx, h.params)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -177,6 +182,9 @@ func (s *sealer) unlock(ctx context.Context, h header) (*material, error) {
 
 // mint returns a key for a vault without values.
 func (s *sealer) mint(ctx context.Context) (*material, error) {
+	if s.key == nil {
+		return nil, errNoKey
+	}
 	var params []byte
 	key, err := s.key.Get(ctx, nil)
 	if errors.Is(err, fs.ErrNotExist) {
