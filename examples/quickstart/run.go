@@ -60,7 +60,7 @@ type show struct {
 	o       *options
 	account *account
 	errOut  io.Writer
-	demo    *demo // nil: a real server
+	demo    *demo     // nil: a real server
 	total   tally     // of the main programs
 	asides  []*worker // programs that are opened for a moment
 }
