@@ -123,10 +123,11 @@ type pipe struct {
 	server context.Context // done when the client has gone
 	hangUp func()          // ends server
 
-	mu     sync.Mutex // guards buf, err and closed; never held while blocking
-	buf    []byte
-	err    error // what follows buf; nil: the writer is not done
-	closed bool  // by the reader
+	mu     sync.Mutex // guards buf, off, err and closed; never held while blocking
+	buf    []byte     // reused, not regrown: a long stream makes no garbage
+	off    int        // what lies before has been read
+	err    error      // what follows buf; nil: the writer is not done
+	closed bool       // by the reader
 
 	more, room chan struct{} // one pending signal each
 }
@@ -141,9 +142,9 @@ func (p *pipe) Read(b []byte) (int, error) {
 			p.mu.Unlock()
 			return 0, http.ErrBodyReadAfterClose
 		}
-		if len(p.buf) > 0 {
-			n := copy(b, p.buf)
-			p.buf = p.buf[n:]
+		if p.off < len(p.buf) {
+			n := copy(b, p.buf[p.off:])
+			p.off += n
 			p.mu.Unlock()
 			signal(p.room)
 			return n, nil
@@ -164,7 +165,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 func (p *pipe) Close() error {
 	p.mu.Lock()
 	p.closed = true
-	p.buf = nil
+	p.buf, p.off = nil, 0
 	p.mu.Unlock()
 	p.hangUp()
 	signal(p.more)
@@ -182,7 +183,8 @@ func (p *pipe) write(b []byte) (int, error) {
 			p.mu.Unlock()
 			return total, io.ErrClosedPipe
 		}
-		n := min(len(b), pipeSize-len(p.buf))
+		p.compact()
+		n := min(len(b), max(pipeSize-len(p.buf), 0))
 		p.buf = append(p.buf, b[:n]...)
 		p.mu.Unlock()
 		b, total = b[n:], total+n
@@ -205,11 +207,20 @@ func (p *pipe) end(err error, last []byte, done func()) {
 		if done != nil && !p.closed && p.server.Err() == nil && p.ctx.Err() == nil {
 			done()
 		}
+		p.compact()
 		p.buf = append(p.buf, last...)
 		p.err = err
 	}
 	p.mu.Unlock()
 	signal(p.more)
+}
+
+// compact moves what is unread to the front. It is called with mu held.
+func (p *pipe) compact() {
+	if p.off > 0 {
+		p.buf = p.buf[:copy(p.buf, p.buf[p.off:])]
+		p.off = 0
+	}
 }
 
 func (p *pipe) ended() bool {
