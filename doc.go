@@ -1,2 +1,69 @@
-// Package freshtoken keeps one OAuth 2.0 session alive for a Go program.
+// Package freshtoken keeps one OAuth 2.0 session alive for a Go program: it
+// attaches the access token to each request, replaces it before it expires or
+// after a 401, and stores every rotated refresh token before anyone uses what
+// came with it. It does so from any number of goroutines and processes of one
+// machine.
+//
+// # What you need
+//
+// A [Source] keeps a session. It needs the client and the endpoints, as an
+// [golang.org/x/oauth2.Config], and a place to keep the session, a [Store]. To
+// start a session, hand the token of a login to [Source.SetToken], however it
+// was had; to end it, call [Source.Logout].
+//
+//	src, err := freshtoken.New(freshtoken.Config{OAuth2: cfg, Store: store})
+//	err = src.SetToken(ctx, tok)
+//	client := src.Client("https://api.example.com")
+//
+// # Which way to use it
+//
+// As an [net/http.Client]: [Source.Client], or a [Transport] of your own over
+// any base. This is the way for APIs: it replays a request whose token was
+// rejected, and knows which origins may see the token.
+//
+// As an [golang.org/x/oauth2.TokenSource], for libraries that want one:
+// [Source.TokenSource]. Such a library attaches the token by itself, and does
+// not tell when an API rejects it.
+//
+// As a token: [Source.Token] before each use, and [Source.Refresh] when an API
+// has rejected it. The call costs an atomic load and a look at the clock; keep
+// no token for later.
+//
+// # Which store
+//
+// Package storage has sealed files, whose key is a passphrase, a file, or held
+// by the OS keyring (package keyring); that is the choice for most programs.
+// Package keyring also keeps whole sessions. Without a Store the session ends
+// with the program. Any other place will do that keeps the contract of [Store];
+// with a Lock that excludes across machines, a session can be shared by
+// machines.
+//
+// # Foreground or background
+//
+// By default nothing happens between calls: when a refresh is due, one caller
+// waits for it, for two seconds at most, and the others go on with the token
+// they have. That suits programs that run for a moment. Services and desktop
+// programs set [Config.Background]: a timer refreshes the session in time, and
+// nobody waits. Both call [Source.Close] before they end.
+//
+// # Several accounts
+//
+// One Source for each, with different names in [Config.Session]. They may share
+// a Store. What is stored is bound to the name, the client and the server.
+//
+// # When something fails
+//
+// Branch on the errors with [errors.Is]: [ErrNoSession] and [ErrSessionEnded]
+// ask for a login; [ErrLocked], [ErrStore] and a [*RefreshError] that is
+// Temporary pass; the others are for the developer. Transient failures do not
+// reach callers as long as the access token is valid. [Source.Status] and
+// [Config.OnEvent] tell what goes on beneath.
+//
+// # What cannot be survived
+//
+// Where a server accepts each refresh token once, and a program is killed, or
+// the network cut, after the server has issued the next one and before that is
+// on the disk, the session is lost, and nothing on the client's side can help.
+// The next attempt says so: [ErrSessionEnded], with [RefreshError].Interrupted
+// set.
 package freshtoken

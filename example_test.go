@@ -1,0 +1,156 @@
+package freshtoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/oauthtest"
+	"github.com/freshtoken/freshtoken/storage"
+	"golang.org/x/oauth2"
+)
+
+// A program that has the token of a login, and wants a client that keeps it
+// alive.
+func Example() {
+	server := oauthtest.New(oauthtest.Options{}) // in place of a real one
+	defer server.Start()()
+
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := storage.NewFile(dir, storage.KeyFile(filepath.Join(dir, "key"))) // keep the key elsewhere
+	if err != nil {
+		log.Fatal(err)
+	}
+	src, err := freshtoken.New(freshtoken.Config{OAuth2: server.OAuth2(), Store: store})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	if err := src.SetToken(context.Background(), server.Login("alice")); err != nil {
+		log.Fatal(err)
+	}
+
+	client := src.Client(server.BaseURL())
+	resp, err := client.Get(server.APIURL("hello"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+
+	src.Logout(context.Background())
+	// Output: 200 OK
+}
+
+// What a program does about each error.
+func ExampleSource_Token() {
+	server := oauthtest.New(oauthtest.Options{})
+	src, err := freshtoken.New(freshtoken.Config{OAuth2: server.OAuth2(), HTTPClient: server.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+
+	_, err = src.Token(context.Background())
+	refresh := new(freshtoken.RefreshError)
+	switch {
+	case err == nil:
+		fmt.Println("go ahead")
+	case errors.Is(err, freshtoken.ErrNoSession), errors.Is(err, freshtoken.ErrSessionEnded):
+		fmt.Println("please log in")
+	case errors.As(err, &refresh) && refresh.Temporary, errors.Is(err, freshtoken.ErrLocked):
+		fmt.Println("try again later")
+	default:
+		fmt.Println(err)
+	}
+	// Output: please log in
+}
+
+// A base of one's own, several origins, and an API behind a proxy that sends
+// whoever has no valid token to a login page.
+func ExampleTransport() {
+	server := oauthtest.New(oauthtest.Options{})
+	src, err := freshtoken.New(freshtoken.Config{OAuth2: server.OAuth2(), HTTPClient: server.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	src.SetToken(context.Background(), server.Login("alice"))
+
+	client := &http.Client{Transport: &freshtoken.Transport{
+		Source:   src,
+		Base:     server.Transport(), // nil: http.DefaultTransport
+		Origins:  []string{server.BaseURL(), "https://uploads.example.com"},
+		Rejected: freshtoken.RejectedByLogin(server.LoginURL()),
+	}}
+
+	server.RevokeAccess(must(src.Token(context.Background())).AccessToken)
+	resp, err := client.Get(server.APIURL("hello"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp.Body.Close()
+	fmt.Println(resp.Status, "after", server.Stats().Refreshes, "refresh")
+
+	_, err = client.Get("https://elsewhere.example.com/")
+	fmt.Println(errors.Is(err, freshtoken.ErrOrigin))
+	// Output:
+	// 200 OK after 1 refresh
+	// true
+}
+
+// Events go to a log as they are: they hold no secret.
+func ExampleEvent() {
+	server := oauthtest.New(oauthtest.Options{})
+	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	src, err := freshtoken.New(freshtoken.Config{
+		OAuth2:     server.OAuth2(),
+		HTTPClient: server.Client(),
+		OnEvent:    func(e freshtoken.Event) { logger.Info("session", "event", e) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	src.SetToken(context.Background(), server.Login("alice"))
+	fmt.Println(src.Status().State)
+	// Output: alive
+}
+
+// A grant of one's own in place of the refresh_token grant.
+func ExampleRefresher() {
+	issued := 0
+	src, err := freshtoken.New(freshtoken.Config{
+		OAuth2: &oauth2.Config{ClientID: "robot"},
+		Refresher: freshtoken.RefresherFunc(func(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
+			issued++
+			return &oauth2.Token{AccessToken: fmt.Sprint("token-", issued), ExpiresIn: 3600}, nil
+		}),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	src.SetToken(context.Background(), &oauth2.Token{AccessToken: "token-0", ExpiresIn: 3600})
+	tok, err := src.Refresh(context.Background(), nil) // the API rejected it
+	fmt.Println(tok.AccessToken, err)
+	// Output: token-1 <nil>
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
+}
