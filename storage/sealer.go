@@ -146,7 +146,7 @@ func (s *sealer) learn(ctx context.Context) (*material, error) {
 			return s.unlock(ctx, h)
 		}
 		if unreadable == nil {
-			unreadable = fmt.Errorf("another session of the same store has to be restored or set aside first: %w", err)
+			unreadable = fmt.Errorf("storage: another session of the same store has to be restored or set aside first: %w", err)
 		}
 	}
 	return nil, unreadable
