@@ -23,7 +23,7 @@ const (
 	lockExt    = ".lock"
 	asideExt   = ".corrupt-"
 	tempExt    = ".tmp-"
-	keyLock    = "key.lock" // no hash is spelt "key"
+	keyLock    = "minting.flock" // neither a hash nor what KeyFile locks, should its file lie here
 )
 
 // A dir is the vault of a File: bytes by key in a directory, whatever they are.

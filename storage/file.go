@@ -16,10 +16,10 @@ import (
 // In the directory lie, named by the SHA-256 of the store's key in hex:
 // <hash>.session, the sealed value; <hash>.lock, what Lock locks;
 // <hash>.corrupt-<n>, what SetAside moved away; <hash>.tmp-<random> for the
-// time of a Save; on Windows <hash>.io, a lock held for microseconds. key.lock
-// is locked while a key is made. Lock files are empty and stay for good:
-// whoever removes one that is held splits the lock. A copy
-// or backup needs the .session files and the key.
+// time of a Save; on Windows <hash>.io, a lock held for microseconds.
+// minting.flock is locked while a key is made. Lock files are empty and stay
+// for good: whoever removes one that is held splits the lock. A copy or backup
+// needs the .session files and the key.
 type File struct {
 	label
 	dir *dir

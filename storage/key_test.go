@@ -399,3 +399,15 @@ func TestNothingShows(t *testing.T) {
 		}
 	}
 }
+
+// A key file in the store's own directory guards little, but it is what people
+// try first. Whatever its name, it must not wait for a lock of the store's.
+func TestKeyFileBesideTheSessions(t *testing.T) {
+	needFiles(t)
+	for _, name := range []string{"key", "minting", "store"} {
+		dir := home(t)
+		s := newFile(t, dir, storage.KeyFile(filepath.Join(dir, name)))
+		mustSave(t, s, "alice", "v")
+		wantValue(t, newFile(t, dir, storage.KeyFile(filepath.Join(dir, name))), "alice", "v")
+	}
+}
