@@ -172,4 +172,3 @@ func (w *world) revoke(src *freshtoken.Source) string {
 	w.as.RevokeAccess(tok)
 	return tok
 }
-

@@ -439,4 +439,3 @@ func testStreams(t *testing.T) {
 type readWriteCloser struct{ bytes.Buffer }
 
 func (*readWriteCloser) Close() error { return nil }
-
