@@ -109,11 +109,12 @@ func (s *Store) loadOnce(ctx context.Context, account string) ([]byte, *head, er
 		return h.value, h, nil
 	}
 	value, err := s.assemble(ctx, account, h)
-	if _, bad := err.(*damaged); !bad {
+	if err == nil || ctx.Err() != nil || kindOf(err) != nil {
 		return value, h, err
 	}
-	// Not whole. Either it is damaged, or these parts have just made way for
-	// others: then the head is no longer the same, by its generation.
+	// Not whole, or something odd was said about a part. Either that is so, or
+	// these parts have just made way for others: then the head is no longer
+	// the same, by its generation.
 	switch again, err := s.get(ctx, account); {
 	case err == errAbsent, err == nil && again != text:
 		return nil, nil, errTorn

@@ -152,6 +152,36 @@ func TestLeftoversAreSweptByWrites(t *testing.T) {
 	}
 }
 
+// What a dead writer left in a slot goes when the slot is written, however
+// much shorter that value is: nothing of it outlasts the next write.
+func TestLongLeftoversGoWithAShorterValue(t *testing.T) {
+	f, dir := newFake(), t.TempDir()
+	s := openStore(t, f, dir)
+	save(t, s, "k", bytesOf(1, 9000))
+	sets := 0
+	f.setHook(func(c fakeCall, do func() (string, error)) (string, error) {
+		if c.op == "set" {
+			sets++
+		}
+		if sets == 6 { // five parts, and then the head
+			return down(c, do)
+		}
+		return do()
+	})
+	if err := s.Save(t.Context(), "k", bytesOf(2, 9000)); err == nil {
+		t.Fatal("Save survived its crash")
+	}
+	f = f.copy()
+	if n := len(f.accounts()); n != 11 {
+		t.Fatalf("the dead writer left %d items, the test wants 11", n)
+	}
+	s = openStore(t, f, dir)
+	save(t, s, "k", bytesOf(3, 3000))
+	if left := f.accounts(); len(left) != 3 {
+		t.Errorf("a value of two parts and what was left before take %d items: %v", len(left), left)
+	}
+}
+
 func TestSmallValueIsOneItemAndThreeCalls(t *testing.T) {
 	f := newFake()
 	s := openStore(t, f, t.TempDir())
