@@ -66,7 +66,7 @@
 // The keyring is the Secret Service on the session bus: gnome-keyring,
 // KeePassXC, KWallet from 5.97 on. Items lie in the collection "login", else
 // in the default one. Before each call the service is asked whether that
-// collection is there and unlocked, which takes about a millisecond. So a
+// collection is there and unlocked, which takes a few milliseconds. So a
 // machine without a bus or a service, a container for instance, gets
 // ErrUnavailable at once; a locked keyring is ErrLocked, and nobody is asked
 // unless Options.Prompt is set. The item's text crosses the bus as it is: the
