@@ -75,8 +75,13 @@ type procRecord struct {
 	RefreshToken string                     `json:"refresh_token"`
 	AccessToken  string                     `json:"access_token"`
 	Ended        *json.RawMessage           `json:"ended"`
-	Mark         *struct{ Digest string }   `json:"mark"`
+	Mark         *procMark                  `json:"mark"`
 	all          map[string]json.RawMessage // with whatever else there is
+}
+
+type procMark struct {
+	Digest string
+	At     time.Time
 }
 
 // record reads the stored session. It must be there, and whole.
