@@ -55,9 +55,8 @@ func TestTokenOutlivesRestart(t *testing.T) {
 	})
 }
 
-// GO-4, MGR-flight: one refresh for all who ask.
-func TestOneFlightForAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+func TestFlight(t *testing.T) {
+	inBubble(t, "MGR-flight one refresh for all who ask", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})
 		src := w.loggedIn()
 		time.Sleep(2 * time.Minute)
@@ -69,6 +68,7 @@ func TestOneFlightForAll(t *testing.T) {
 		wg.Wait()
 		w.wantPosts(1)
 	})
+	inBubble(t, "MGR-flight a caller's deadline ends its wait and nothing else", deadlineEndsTheWait)
 }
 
 // Only the elected caller waits when a refresh is due; the token endpoint that
@@ -107,39 +107,36 @@ func TestDueRefreshStallsOneCallerBriefly(t *testing.T) {
 	})
 }
 
-// GO-9, MGR-flight: a caller's deadline ends its wait and nothing else.
-func TestDeadlineEndsTheWaitNotTheRefresh(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})
-		src := w.loggedIn()
-		time.Sleep(2 * time.Minute)
-		w.as.Token.Next(oauthtest.Fault{AfterDelay: 5 * time.Second})
-		var wg sync.WaitGroup
-		start := time.Now()
-		for i := range 3 {
-			wg.Go(func() { // the first of them starts the refresh
-				time.Sleep(time.Duration(i) * time.Millisecond)
-				begin := time.Now()
-				_, err := src.Token(soon(t, 50*time.Millisecond))
-				wantErr(t, err, context.DeadlineExceeded)
-				if d := time.Since(begin); d != 50*time.Millisecond {
-					t.Errorf("returned after %v, want 50ms", d)
-				}
-			})
-		}
-		time.Sleep(20 * time.Millisecond)
-		w.usable(src)
-		if d := time.Since(start); d != 5*time.Second {
-			t.Errorf("the caller without a deadline got its token after %v, want 5s", d)
-		}
-		wg.Wait()
-		w.wantPosts(1)
-		time.Sleep(2 * time.Minute)
-		w.usable(src)
-		if s := w.as.Stats(); s.Reuses != 0 {
-			t.Error("the family was killed")
-		}
-	})
+func deadlineEndsTheWait(t *testing.T) {
+	w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})
+	src := w.loggedIn()
+	time.Sleep(2 * time.Minute)
+	w.as.Token.Next(oauthtest.Fault{AfterDelay: 5 * time.Second})
+	var wg sync.WaitGroup
+	start := time.Now()
+	for i := range 3 {
+		wg.Go(func() { // the first of them starts the refresh
+			time.Sleep(time.Duration(i) * time.Millisecond)
+			begin := time.Now()
+			_, err := src.Token(soon(t, 50*time.Millisecond))
+			wantErr(t, err, context.DeadlineExceeded)
+			if d := time.Since(begin); d != 50*time.Millisecond {
+				t.Errorf("returned after %v, want 50ms", d)
+			}
+		})
+	}
+	time.Sleep(20 * time.Millisecond)
+	w.usable(src)
+	if d := time.Since(start); d != 5*time.Second {
+		t.Errorf("the caller without a deadline got its token after %v, want 5s", d)
+	}
+	wg.Wait()
+	w.wantPosts(1)
+	time.Sleep(2 * time.Minute)
+	w.usable(src)
+	if s := w.as.Stats(); s.Reuses != 0 {
+		t.Error("the family was killed")
+	}
 }
 
 func TestRefreshTokenAloneIsEnough(t *testing.T) {
