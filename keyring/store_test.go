@@ -236,6 +236,15 @@ func TestItemsAreFitForEveryKeyring(t *testing.T) {
 	}
 }
 
+func TestSize(t *testing.T) {
+	t.Run("ST-size a session of 5 KiB in items of 2,560 bytes", func(t *testing.T) {
+		f := newFake()
+		dir := t.TempDir()
+		save(t, openStore(t, f, dir), "k", bytesOf(1, 5<<10))
+		wants(t, openStore(t, f, dir), "k", bytesOf(1, 5<<10))
+	})
+}
+
 func TestTooBig(t *testing.T) {
 	f := newFake()
 	s := openStore(t, f, t.TempDir())
