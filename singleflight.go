@@ -207,10 +207,20 @@ func (s *Source) schedule(v *view) {
 	now := time.Now()
 	switch {
 	case v.usable(now) && v.due != never:
-		s.timer = time.AfterFunc(max(v.due-v.age(now), 0), func() { s.fly(reasonDue) })
+		s.timer = time.AfterFunc(max(v.due-v.age(now), 0), s.wake)
 	case v.again:
-		s.timer = time.AfterFunc(max(v.retry.Sub(now), 0), func() { s.fly(reasonNeed) })
+		s.timer = time.AfterFunc(max(v.retry.Sub(now), 0), s.wake)
 	}
+}
+
+// wake starts the flight for which it is time. The token may have expired by
+// now: a refresh can be put off until then, and a timer comes late after sleep.
+func (s *Source) wake() {
+	if s.current.Load().usable(time.Now()) {
+		s.fly(reasonDue)
+		return
+	}
+	s.fly(reasonNeed)
 }
 
 func stop(t **time.Timer) {

@@ -32,7 +32,8 @@ type view struct {
 
 	// err is what callers get who need a token, until retry; then a flight is
 	// worth while, and with again the Source starts one by itself if it keeps
-	// the session fresh in the background.
+	// the session fresh in the background. Without err, and without a token that
+	// can be used, that is now.
 	err   error
 	retry time.Time
 	again bool
@@ -68,6 +69,7 @@ func (s *Source) publish(v *view) {
 func (s *Source) show(adjust func(*view)) *view {
 	t := &s.inTurn
 	v := &view{}
+	v.again = t.session != nil && t.session.Ended == nil && s.refreshable(t.session)
 	if r := t.session; r != nil && r.AccessToken != "" {
 		v.id, v.issued, v.base = r.ID, r.Issued.UnixNano(), t.base
 		v.expire, v.due = never, s.dueAge(r)
