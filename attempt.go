@@ -111,6 +111,9 @@ func (s *Source) notLocked(why reason, err error) error {
 		s.postpone(glance/2 + time.Duration(s.random()*float64(glance)))
 	case errors.Is(err, ErrStore):
 		return s.storeFailed(err)
+	case errors.Is(err, ErrLocked):
+		s.note(err)
+		s.show(func(v *view) { v.retry = time.Now().Add(glance) }) // for the background
 	}
 	return err
 }
@@ -121,7 +124,9 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 	t := &s.inTurn
 	stored, err := s.load()
 	if err != nil {
-		if t.unsaved { // the store knows nothing that memory doesn't
+		// Of tokens that a refresh brought, the store knows nothing. Those of a
+		// login may have been handed in before, and replaced since.
+		if t.unsaved && (t.session.Generation > 1 || s.cfg.InsecureUnsaved) {
 			s.note(err)
 			return why == reasonSave, nil
 		}

@@ -25,6 +25,9 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 			return nil
 		}
 	}
+	if r := t.session; err != nil && r != nil && r.Ended == nil && r.Origin == fresh.Origin {
+		return err // what is in use has come from this login, and is newer
+	}
 	t.session, t.base, t.unsaved, t.dead = fresh, time.Now(), err != nil, ""
 	t.storeFailures, t.misfits = 0, 0
 	s.note(err)

@@ -389,6 +389,9 @@ func reconcile(ours *record, saved bool, stored *record) verdict {
 		if saved {
 			return believe // logged out and in again elsewhere
 		}
+		if stored.Ended == nil && stored.Origin != "" && stored.Origin == ours.Origin && stored.Generation >= ours.Generation {
+			return believe // no new login: this one was handed in again while the store could not be read
+		}
 		return keep // a login that has not been saved yet
 	case stored.Ended != nil:
 		return believe

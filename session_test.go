@@ -139,7 +139,8 @@ func TestReconcile(t *testing.T) {
 	ours := sample()
 	newer := ours.next(grant{access: "at2", refresh: "rt2"}, time.Now())
 	fork := ours.with(func(r *record) { r.RefreshToken = "other" })
-	other := ours.with(func(r *record) { r.ID = "other login" })
+	other := ours.with(func(r *record) { r.ID, r.Origin = "other login", "other" })
+	again := ours.with(func(r *record) { r.ID = "the same login, handed in again" })
 	tomb := ours.tombstone(ending{LoggedOut: true})
 	for _, tt := range []struct {
 		name         string
@@ -157,6 +158,8 @@ func TestReconcile(t *testing.T) {
 		{"logged in again elsewhere", ours, other, true, believe},
 		{"an older login, ours was never saved", ours, other, false, keep},
 		{"a tombstone of an older login, ours was never saved", ours, other.tombstone(ending{}), false, keep},
+		{"the stored login handed in again, and never saved", again, newer, false, believe},
+		{"a login handed in again after it was over", again, tomb, false, keep},
 		{"the same", ours, ours, true, believe},
 		{"refreshed elsewhere", ours, newer, true, believe},
 		{"refreshed elsewhere, ours not saved", ours, newer, false, believe},

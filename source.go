@@ -182,8 +182,9 @@ func (s *Source) Status() Status {
 // token whenever it starts.
 //
 // If the store fails, the session lives in memory, the error is
-// ErrNotPersisted, and saving is tried again until Close. A stored value that
-// is damaged is set aside. If ctx ends first, SetToken may still take effect.
+// ErrNotPersisted, and saving is tried again until Close; if the session in use
+// began with the same token it goes on, and the error is ErrStore or ErrLocked.
+// A stored value that is damaged is set aside. If ctx ends first, SetToken may still take effect.
 func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 	if tok == nil || tok.AccessToken == "" && tok.RefreshToken == "" {
 		return public(wrap(ErrBadToken, "SetToken needs an access token or a refresh token"))
