@@ -1,0 +1,538 @@
+package freshtoken_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/oauthtest"
+)
+
+// check returns what should not have happened. Each line begins with the name of
+// the invariant.
+func (h *modelHistory) check() []string {
+	var all []string
+	for _, inv := range modelInvariants {
+		seen := 0
+		inv.check(h, func(format string, args ...any) {
+			if seen++; seen <= 3 { // the first ones tell
+				all = append(all, inv.name+": "+fmt.Sprintf(format, args...))
+			}
+		})
+	}
+	return all
+}
+
+type report func(format string, args ...any)
+
+var modelInvariants = []struct {
+	name  string
+	check func(*modelHistory, report)
+}{
+	{"spent once", (*modelHistory).checkSpentOnce},
+	{"quiet", (*modelHistory).checkQuiet},
+	{"known dead", (*modelHistory).checkKnownDead},
+	{"logged out", (*modelHistory).checkLoggedOut},
+	{"accounts", (*modelHistory).checkAccounts},
+	{"deadlines", (*modelHistory).checkDeadlines},
+	{"budget", (*modelHistory).checkBudget},
+	{"lost", (*modelHistory).checkLost},
+	{"protocol", (*modelHistory).checkProtocol},
+	{"calm", (*modelHistory).checkCalm},
+}
+
+// rotates reports whether a refresh token is spent by its use.
+func (h *modelHistory) rotates() bool {
+	return h.Server.Rotation == oauthtest.Rotate || h.Server.Rotation == oauthtest.RotateLenient
+}
+
+func (h *modelHistory) at(m moment) time.Duration { return m.At.Sub(h.Start) }
+
+// received reports whether a client got new tokens by s.
+func (s *modelSend) received() bool {
+	return s.Class == "" && !s.Failed && s.Outcome == oauthtest.Granted
+}
+
+// refused reports whether a client was told that its refresh token is dead.
+func (s *modelSend) refused() bool {
+	return !s.Failed && (s.Class == "ended" || (s.Class == "" || s.Class == "bad") && s.dead())
+}
+
+// dead reports whether the server refused a refresh token.
+func (s *modelSend) dead() bool {
+	switch s.Outcome {
+	case oauthtest.Reuse, oauthtest.FamilyDead, oauthtest.Expired, oauthtest.UnknownToken:
+		return true
+	}
+	return false
+}
+
+func (s *modelSend) family() int { return familyOf(s.Refresh) }
+
+// landed reports whether what s brought got into the store.
+func (h *modelHistory) landed(s *modelSend) bool {
+	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
+		return v.Proc == s.Proc && v.When.Seq > s.From.Seq && v.Is.family() == s.family() && generationOf(v.Is.Refresh) >= s.Gen
+	})
+}
+
+// died reports whether a process came to an end in which it may have lost
+// something before m.
+func (h *modelHistory) died(proc int, before moment) bool {
+	return slices.ContainsFunc(h.Deaths, func(d modelDeath) bool {
+		return d.Proc == proc && (d.Crash || d.Loose) && d.When.Seq < before.Seq
+	})
+}
+
+// troubled reports whether a process had trouble with the store in a time.
+func (h *modelHistory) troubled(proc int, from, to time.Time) bool {
+	return slices.ContainsFunc(h.Faults, func(f modelFaultAt) bool {
+		return f.Proc == proc && !f.At.Before(from) && !f.At.After(to)
+	})
+}
+
+// stored is what the store held for an account at a moment.
+func (h *modelHistory) stored(account int, at moment) modelRecord {
+	var r modelRecord
+	for _, v := range h.Saves {
+		if v.Account == account && v.When.Seq < at.Seq {
+			r = v.Is
+		}
+	}
+	return r
+}
+
+// changing reports whether, from one moment to another, the store ever held
+// something else for an account than tokens of a family.
+func (h *modelHistory) changing(account, family int, from, to moment) bool {
+	if r := h.stored(account, from); !r.alive() || r.family() != family {
+		return true
+	}
+	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
+		return v.Account == account && v.When.Seq > from.Seq && v.When.Seq < to.Seq && (!v.Is.alive() || v.Is.family() != family)
+	})
+}
+
+// again reports whether a program handed in the token of a login after since
+// and before until, when it was no longer the session's: which asks for what it
+// gets.
+func (h *modelHistory) again(family int, since, until moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Kind == "login" && familyOf(c.Given) == family && c.From.Seq < until.Seq &&
+			(c.To.Seq > since.Seq || c.Err != nil) && h.changing(c.Account, family, c.From, until)
+	})
+}
+
+// botched reports whether a process tried to log out and could not tell the
+// store: the session is over for it, and what it alone knew is lost.
+func (h *modelHistory) botched(proc, account int, before moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Proc == proc && c.Account == account && c.Kind == "logout" && c.Err != nil && !c.loggedOut() && c.From.Seq < before.Seq
+	})
+}
+
+// checkSpentOnce: no refresh token is sent twice, unless the first time had no
+// effect that is known, or he who knows has died.
+func (h *modelHistory) checkSpentOnce(bad report) {
+	last := map[string]*modelSend{}
+	for i := range h.Sends {
+		b := &h.Sends[i]
+		a := last[b.Refresh]
+		last[b.Refresh] = b
+		if a == nil || !h.rotates() || h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From) {
+			continue
+		}
+		switch {
+		case a.received() && !(h.died(a.Proc, b.From) && !h.landed(a)):
+			bad("%s was sent by p%d at %v and brought new tokens; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
+		case a.refused() && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
+			bad("%s was sent by p%d at %v and refused for good; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
+		}
+	}
+}
+
+// checkQuiet: after a quiet period the store has the newest tokens, and all
+// processes serve them.
+func (h *modelHistory) checkQuiet(bad report) {
+	for account, end := range h.End {
+		r := end.Record
+		if end.Living && (!r.alive() || !end.Alive) {
+			bad("account %d had a living session, and now the store has %v, which the server does not accept", account, r)
+		}
+		if !end.Living && r.alive() {
+			bad("account %d has %v in the store, though its session was dead before everybody asked", account, r)
+		}
+		newest := 0
+		for _, e := range h.Entries {
+			if e.Endpoint == oauthtest.TokenEndpoint && e.Family == r.family() {
+				newest = max(newest, e.NewGeneration)
+			}
+		}
+		if h.Server.Rotation == oauthtest.Rotate && end.Living && newest > generationOf(r.Refresh) {
+			bad("account %d has generation %d of %v in the store, the server has issued %d", account, generationOf(r.Refresh), r, newest)
+		}
+		for _, c := range h.Calls {
+			switch {
+			case !c.Final || c.Account != account || h.botched(c.Proc, account, c.From):
+			case end.Living && (c.Err != nil || !c.Alive || familyOf(c.Access) != r.family()):
+				bad("p%d got %s, %v though %v was there", c.Proc, short(c.Access), c.Err, r)
+			case !end.Living && !errors.Is(c.Err, freshtoken.ErrNoSession) && !errors.Is(c.Err, freshtoken.ErrSessionEnded):
+				bad("p%d got %s, %v for a dead session", c.Proc, short(c.Access), c.Err)
+			}
+		}
+	}
+	for _, i := range h.Idle {
+		if st := i.Status; st.State == freshtoken.StateAlive && i.Kept && !st.Expiry.IsZero() && st.Expiry.Before(i.At) {
+			bad("p%d/%d keeps its session fresh in the background, and it expired at %v", i.Proc, i.Account, st.Expiry.Sub(h.Start))
+		}
+	}
+}
+
+type modelRejection struct {
+	proc, account int
+	access        string
+}
+
+// checkKnownDead: no caller gets a token that its process knows to be rejected
+// or expired.
+func (h *modelHistory) checkKnownDead(bad report) {
+	known := map[modelRejection]time.Time{}
+	learn := func(proc, account int, access string, at time.Time) {
+		key := modelRejection{proc, account, access}
+		if old, ok := known[key]; access != "" && (!ok || at.Before(old)) {
+			known[key] = at
+		}
+	}
+	for _, c := range h.Calls {
+		if c.Kind == "refresh" && (c.Err == nil || !strings.Contains(c.Err.Error(), "rejects every new token")) {
+			learn(c.Proc, c.Account, c.Given, c.From.At)
+		}
+	}
+	for _, s := range h.Signs {
+		if s.Status == 401 {
+			learn(s.Proc, s.Account, s.Access, s.To.At)
+		}
+	}
+	dead := func(proc, account int, access string, at moment) bool {
+		since, ok := known[modelRejection{proc, account, access}]
+		return ok && at.At.After(since) && !h.disbelieved(proc, account, since.Add(-time.Minute), at.At) &&
+			!h.again(familyOf(access), moment{}, at)
+	}
+	for _, c := range h.Calls {
+		switch {
+		case c.Lost || c.Access == "":
+		case !c.Expiry.IsZero() && !c.Expiry.After(c.To.At):
+			bad("p%d handed out %s at %v, which expired at %v", c.Proc, short(c.Access), h.at(c.To), c.Expiry.Sub(h.Start))
+		case dead(c.Proc, c.Account, c.Access, c.To):
+			bad("p%d handed out %s at %v, which it knew to be rejected", c.Proc, short(c.Access), h.at(c.To))
+		}
+	}
+	expiry := h.expiries()
+	for _, s := range h.Signs {
+		if dead(s.Proc, s.Account, s.Access, s.From) {
+			bad("p%d signed with %s at %v, which it knew to be rejected", s.Proc, short(s.Access), h.at(s.From))
+		}
+		if e, ok := expiry[short(s.Access)]; ok && !e.After(s.From.At) {
+			bad("p%d signed with %s at %v, which expired at %v", s.Proc, short(s.Access), h.at(s.From), e.Sub(h.Start))
+		}
+	}
+}
+
+// disbelieved reports whether a process ignored rejections in some of a time.
+func (h *modelHistory) disbelieved(proc, account int, from, to time.Time) bool {
+	return slices.ContainsFunc(h.Events, func(e modelEvent) bool {
+		return e.Proc == proc && e.Account == account && e.Kind == freshtoken.EventOverBudget && !e.At.Before(from) && !e.At.After(to)
+	})
+}
+
+// expiries are those of the access tokens that the server issued, unless it
+// told a client something else.
+func (h *modelHistory) expiries() map[string]time.Time {
+	all := map[string]time.Time{}
+	for _, s := range h.Sends {
+		if s.Outcome == oauthtest.Granted && s.Gen > 0 && h.Server.Rotation == oauthtest.Rotate && !h.Mode.Odd && !h.Mode.Lost {
+			all[fmt.Sprintf("at-%d-%d", s.family(), s.Gen)] = s.Decided.Add(h.Server.AccessLifetime)
+		}
+	}
+	return all
+}
+
+// checkLoggedOut: nothing comes back after a Logout.
+func (h *modelHistory) checkLoggedOut(bad report) {
+	for _, v := range h.Saves {
+		if v.Is.LoggedOut && v.Was.alive() {
+			h.checkGone(v, bad)
+		}
+	}
+	for _, c := range h.Calls {
+		if !c.loggedOut() {
+			continue
+		}
+		over := !h.stored(c.Account, c.From).alive()
+		for _, v := range h.Saves {
+			over = over || v.Account == c.Account && !v.Is.alive() && v.When.Seq > c.From.Seq && v.When.Seq < c.To.Seq
+		}
+		if !over {
+			bad("p%d logged account %d out at %v, and the store has %v", c.Proc, c.Account, h.at(c.To), h.stored(c.Account, c.To))
+		}
+	}
+}
+
+// loggedOut reports whether c was a Logout that said it succeeded.
+func (c *modelCall) loggedOut() bool {
+	return c.Kind == "logout" && !c.Lost && (c.Err == nil || errors.Is(c.Err, freshtoken.ErrNotRevoked))
+}
+
+// checkGone looks for what is left of a login after the save that ended it.
+func (h *modelHistory) checkGone(over modelSave, bad report) {
+	family := over.Was.family()
+	back := func(at moment) bool { return at.Seq > over.When.Seq && !h.again(family, over.When, at) }
+	for _, v := range h.Saves {
+		if v.Account == over.Account && v.Is.alive() && v.Is.family() == family && back(v.When) {
+			bad("p%d saved %v at %v, logged out at %v", v.Proc, v.Is, h.at(v.When), h.at(over.When))
+		}
+	}
+	for _, s := range h.Sends {
+		if s.family() == family && s.Outcome == oauthtest.Granted && back(s.From) {
+			bad("p%d refreshed %s at %v, logged out at %v", s.Proc, short(s.Refresh), h.at(s.From), h.at(over.When))
+		}
+	}
+	for _, out := range h.Calls {
+		if !out.loggedOut() || out.Proc != over.Proc || out.Account != over.Account || out.To.Seq < over.When.Seq {
+			continue
+		}
+		for _, c := range h.Calls {
+			if !c.Lost && c.Proc == out.Proc && c.Account == out.Account && c.Access != "" && familyOf(c.Access) == family && c.To.At.After(out.To.At) && back(c.To) {
+				bad("p%d handed out %s at %v, logged out at %v", c.Proc, short(c.Access), h.at(c.To), h.at(out.To))
+			}
+		}
+	}
+}
+
+// checkAccounts: no account has to do with another's tokens.
+func (h *modelHistory) checkAccounts(bad report) {
+	is := func(what string, proc, account int, token string) {
+		if owner, ok := h.Origins[familyOf(token)]; token != "" && (!ok || owner != account) {
+			bad("p%d %s %s for account %d", proc, what, short(token), account)
+		}
+	}
+	for _, c := range h.Calls {
+		is("handed out", c.Proc, c.Account, c.Access)
+	}
+	for _, s := range h.Signs {
+		is("signed with", s.Proc, s.Account, s.Access)
+	}
+	for _, s := range h.Sends {
+		is("sent", s.Proc, s.Account, s.Refresh)
+	}
+	for _, v := range h.Saves {
+		is("saved", v.Proc, v.Account, v.Is.Access)
+		is("saved", v.Proc, v.Account, v.Is.Refresh)
+	}
+}
+
+// The longest that a call without a deadline may take: two turns of others, its
+// own, and a prompt retry, where no call to the store hangs; and where some do.
+const (
+	modelPatience     = 4 * time.Minute
+	modelDiskPatience = 10 * time.Minute
+	modelClosing      = 80 * time.Second
+)
+
+// checkDeadlines: every call returns in time.
+func (h *modelHistory) checkDeadlines(bad report) {
+	for _, c := range h.Calls {
+		limit := modelPatience
+		if h.Mode.Disk {
+			limit = modelDiskPatience
+		}
+		if c.Kind == "close" {
+			limit = modelClosing
+		}
+		switch d := c.To.At.Sub(c.From.At); {
+		case c.Lost:
+		case !c.Deadline.IsZero() && c.To.At.After(c.Deadline):
+			bad("p%d %s at %v returned %v after its deadline", c.Proc, c.Kind, h.at(c.From), c.To.At.Sub(c.Deadline))
+		case d > limit:
+			bad("p%d %s at %v took %v", c.Proc, c.Kind, h.at(c.From), d)
+		}
+	}
+}
+
+// checkBudget: the token endpoint is asked by one at a time, and not too often.
+func (h *modelHistory) checkBudget(bad report) {
+	families := map[int][]*modelSend{}
+	for i := range h.Sends {
+		s := &h.Sends[i]
+		families[s.family()] = append(families[s.family()], s)
+	}
+	for _, family := range slices.Sorted(maps.Keys(families)) {
+		sends := families[family]
+		for i, b := range sends[1:] {
+			a := sends[i]
+			if a.To.Seq > b.From.Seq {
+				bad("p%d sent %s at %v, while p%d was still at it since %v", b.Proc, short(b.Refresh), h.at(b.From), a.Proc, h.at(a.From))
+			}
+			h.checkPause(a, b, bad)
+		}
+		h.checkForced(sends, bad)
+	}
+}
+
+// checkPause: a failure is followed by a pause.
+func (h *modelHistory) checkPause(a, b *modelSend, bad report) {
+	var pause time.Duration
+	switch a.Class {
+	case "definite", "unknown", "lost", "refused":
+		pause = max(100*time.Millisecond, a.RetryAfter)
+	}
+	if h.troubled(a.Proc, a.From.At, b.From.At) || h.died(a.Proc, b.From) || h.again(a.family(), a.From, b.From) {
+		return // it could not be written down, or was overwritten
+	}
+	if gap := b.From.At.Sub(a.To.At); gap < pause {
+		bad("p%d sent %s at %v, %v after p%d had met %s and should have left the server alone for %v", b.Proc, short(b.Refresh), h.at(b.From), gap, a.Proc, a.Fault, pause)
+	}
+}
+
+// checkForced: an API that rejects good tokens costs little.
+func (h *modelHistory) checkForced(sends []*modelSend, bad report) {
+	if h.Mode.Odd || h.Mode.Lost || h.Mode.Admin {
+		return // short lifetimes and new sessions have their own counts
+	}
+	var at []moment
+	for _, s := range sends {
+		if s.received() {
+			at = append(at, s.From)
+		}
+	}
+	life := h.Server.AccessLifetime
+	every := max(min(time.Minute, life/2), time.Second)
+	for _, span := range []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute} {
+		most := 5 + int(span/every) + 1 + int(span/(life/2)) + 1
+		for i := range at {
+			if j := i + most; j < len(at) && at[j].At.Sub(at[i].At) < span {
+				bad("%d refreshes from %v to %v, want at most %d in %v", most+1, h.at(at[i]), h.at(at[j]), most, span)
+				break
+			}
+		}
+	}
+}
+
+// checkLost: a session comes to its end only where something explains it.
+func (h *modelHistory) checkLost(bad report) {
+	for i := range h.Sends {
+		b := &h.Sends[i]
+		if b.Outcome != oauthtest.Reuse || slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
+			return a.Refresh == b.Refresh && h.botched(a.Proc, a.Account, b.From)
+		}) || h.again(b.family(), moment{}, b.From) {
+			continue
+		}
+		explained := slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
+			return a.Refresh == b.Refresh && a.Outcome == oauthtest.Granted && (!a.received() || h.died(a.Proc, b.From) && !h.landed(&a))
+		})
+		if !explained {
+			bad("p%d killed the session with %s at %v", b.Proc, short(b.Refresh), h.at(b.From))
+		}
+	}
+	for account, end := range h.End {
+		if !end.Living {
+			h.checkEnd(account, end.Record, bad)
+		}
+		if end.Living {
+			h.checkWinner(account, end.Record.family(), bad)
+		}
+	}
+}
+
+// checkEnd: a session that is over was ended by somebody.
+func (h *modelHistory) checkEnd(account int, r modelRecord, bad report) {
+	ended, refused, login := false, false, false
+	for _, c := range h.Calls {
+		ended = ended || c.Account == account && c.Kind == "logout"
+		login = login || c.Account == account && c.Kind == "login" && c.Err == nil
+	}
+	for i := range h.Sends {
+		refused = refused || h.Sends[i].Account == account && (h.Sends[i].refused() || h.Sends[i].dead())
+	}
+	switch {
+	case r.LoggedOut && !ended:
+		bad("account %d was logged out by nobody", account)
+	case r.Ended && !r.LoggedOut && !refused:
+		bad("account %d has come to an end though the server refused nothing", account)
+	case !r.Exists && login:
+		bad("account %d has vanished", account)
+	}
+}
+
+// checkWinner: of several logins and logouts one after the other, the last one
+// counts.
+func (h *modelHistory) checkWinner(account, family int, bad report) {
+	why := fmt.Sprintf("nobody logged in with family %d", family)
+	for _, in := range h.Calls {
+		if in.Kind != "login" || in.Account != account || familyOf(in.Given) != family {
+			continue
+		}
+		i := slices.IndexFunc(h.Calls, func(c modelCall) bool {
+			return c.Account == account && c.From.Seq > in.To.Seq && in.Err == nil &&
+				(c.loggedOut() || c.Kind == "login" && c.Err == nil && !c.Lost && familyOf(c.Given) != family)
+		})
+		if i < 0 {
+			return
+		}
+		why = fmt.Sprintf("family %d logged in until %v, but p%d's %s began at %v", family, h.at(in.To), h.Calls[i].Proc, h.Calls[i].Kind, h.at(h.Calls[i].From))
+	}
+	bad("account %d: %s", account, why)
+}
+
+// checkProtocol: no request is malformed, and no body is damaged.
+func (h *modelHistory) checkProtocol(bad report) {
+	for _, e := range h.Entries {
+		switch e.Outcome {
+		case oauthtest.DamagedBody, oauthtest.BadRequest, oauthtest.BadClient, oauthtest.NoToken, oauthtest.BadGrantType, oauthtest.BadScope:
+			bad("%s %s at %v: %s %s", e.Method, e.Path, e.Arrived.Sub(h.Start), e.Outcome, e.Detail)
+		}
+	}
+}
+
+// checkCalm: where nothing fails, nobody notices anything.
+func (h *modelHistory) checkCalm(bad report) {
+	if !h.Mode.calm() {
+		return
+	}
+	for _, e := range h.Entries {
+		switch {
+		case e.Outcome == oauthtest.Reuse:
+			bad("a refresh token was used twice at %v", e.Arrived.Sub(h.Start))
+		case e.Endpoint == oauthtest.TokenEndpoint && e.Outcome != oauthtest.Granted && e.Outcome != oauthtest.FamilyDead:
+			bad("the token endpoint answered %s at %v", e.Outcome, e.Arrived.Sub(h.Start))
+		}
+	}
+	for i := range h.Calls {
+		c := &h.Calls[i]
+		if c.Lost || !h.alive(c) || c.Kind == "logout" || c.Kind == "login" {
+			continue
+		}
+		switch {
+		case c.Err == nil, errors.Is(c.Err, freshtoken.ErrClosed):
+		case !c.Deadline.IsZero() && !c.To.At.Before(c.Deadline): // it had no more time
+		case c.Kind == "refresh" && h.disbelieved(c.Proc, c.Account, c.From.At.Add(-time.Minute), c.To.At):
+		default:
+			bad("p%d %s at %v failed: %v", c.Proc, c.Kind, h.at(c.From), c.Err)
+		}
+	}
+}
+
+// alive reports whether a session was there all through a call, and a second
+// before.
+func (h *modelHistory) alive(c *modelCall) bool {
+	return slices.ContainsFunc(h.Calls, func(in modelCall) bool {
+		return in.Kind == "login" && in.Account == c.Account && in.Err == nil && !in.To.At.Add(time.Second).After(c.From.At) &&
+			!slices.ContainsFunc(h.Calls, func(out modelCall) bool {
+				return out.Kind == "logout" && out.Account == c.Account && out.To.Seq > in.From.Seq && out.From.Seq < c.To.Seq
+			})
+	})
+}
