@@ -200,27 +200,27 @@ type modelRejection struct {
 // checkKnownDead: no caller gets a token that its process knows to be rejected
 // or expired.
 func (h *modelHistory) checkKnownDead(bad report) {
-	known := map[modelRejection]time.Time{}
-	learn := func(proc, account int, access string, at time.Time) {
+	known := map[modelRejection]moment{}
+	learn := func(proc, account int, access string, at moment) {
 		key := modelRejection{proc, account, access}
-		if old, ok := known[key]; access != "" && (!ok || at.Before(old)) {
+		if old, ok := known[key]; access != "" && (!ok || at.Seq < old.Seq) {
 			known[key] = at
 		}
 	}
 	for _, c := range h.Calls {
 		if c.Kind == "refresh" && (c.Err == nil || !strings.Contains(c.Err.Error(), "rejects every new token")) {
-			learn(c.Proc, c.Account, c.Given, c.From.At)
+			learn(c.Proc, c.Account, c.Given, c.From)
 		}
 	}
 	for _, s := range h.Signs {
 		if s.Status == 401 {
-			learn(s.Proc, s.Account, s.Access, s.To.At)
+			learn(s.Proc, s.Account, s.Access, s.To)
 		}
 	}
 	dead := func(proc, account int, access string, at moment) bool {
 		since, ok := known[modelRejection{proc, account, access}]
-		return ok && at.At.After(since) && !h.disbelieved(proc, account, since.Add(-time.Minute), at.At) &&
-			!h.again(familyOf(access), moment{}, at)
+		return ok && at.At.After(since.At) && !h.disbelieved(proc, account, since.At.Add(-time.Minute), at.At) &&
+			!h.again(familyOf(access), since, at)
 	}
 	for _, c := range h.Calls {
 		switch {
@@ -426,15 +426,11 @@ func (h *modelHistory) checkForced(sends []*modelSend, bad report) {
 func (h *modelHistory) checkLost(bad report) {
 	for i := range h.Sends {
 		b := &h.Sends[i]
-		if b.Outcome != oauthtest.Reuse || slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
-			return a.Refresh == b.Refresh && h.botched(a.Proc, a.Account, b.From)
-		}) || h.again(b.family(), moment{}, b.From) {
-			continue
-		}
 		explained := slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
-			return a.Refresh == b.Refresh && a.Outcome == oauthtest.Granted && (!a.received() || h.died(a.Proc, b.From) && !h.landed(&a))
+			return a.Refresh == b.Refresh && (a.Outcome == oauthtest.Granted && (!a.received() || h.died(a.Proc, b.From) && !h.landed(&a)) ||
+				h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From))
 		})
-		if !explained {
+		if b.Outcome == oauthtest.Reuse && !explained {
 			bad("p%d killed the session with %s at %v", b.Proc, short(b.Refresh), h.at(b.From))
 		}
 	}

@@ -1,0 +1,154 @@
+package freshtoken_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/oauthtest"
+)
+
+// decentHistory is one in which account 0 logs in and refreshes once, by process
+// 1; process 2 adopts the tokens, and account 1 has no session.
+func decentHistory() *modelHistory {
+	h := &modelHistory{Start: time.Unix(0, 0), Origins: map[int]int{1: 0, 2: 0, 3: 1}, Server: oauthtest.Options{AccessLifetime: time.Minute}}
+	first := modelRecord{Exists: true, Access: "at-1-1-x", Refresh: "rt-1-1-x", Generation: 1}
+	second := modelRecord{Exists: true, Access: "at-1-2-x", Refresh: "rt-1-2-x", Generation: 2}
+	h.Calls = []modelCall{
+		{Proc: 1, Kind: "login", Given: "rt-1-1-x", From: when(10), To: when(12)},
+		{Proc: 1, Kind: "token", From: when(60), To: when(64), Access: "at-1-2-x", Expiry: when(120).At, Alive: true},
+		{Proc: 2, Kind: "token", From: when(100), To: when(101), Access: "at-1-2-x", Alive: true, Final: true},
+		{Proc: 2, Account: 1, Kind: "token", From: when(102), To: when(103), Err: freshtoken.ErrNoSession, Final: true},
+	}
+	h.Saves = []modelSave{{Proc: 1, When: when(11), Is: first}, {Proc: 1, When: when(63), Was: first, Is: second}}
+	h.Sends = []modelSend{{Proc: 1, Refresh: "rt-1-1-x", From: when(61), To: when(62), Status: 200,
+		Outcome: oauthtest.Granted, Gen: 2, Decided: when(61).At}}
+	h.Signs = []modelSign{{Proc: 1, Access: "at-1-2-x", From: when(65), To: when(66), Status: 200}}
+	h.Entries = []oauthtest.Entry{{Endpoint: oauthtest.TokenEndpoint, Outcome: oauthtest.Granted, Family: 1, Generation: 1, NewGeneration: 2}}
+	h.End[0] = modelEnd{Living: true, Record: second, Alive: true}
+	return h
+}
+
+// when is a moment so many seconds after the start.
+func when(s int) moment { return moment{time.Unix(int64(s), 0), s} }
+
+// A check that cannot fail proves nothing: each invariant is broken here, and
+// has to be reported.
+func TestModelChecksFail(t *testing.T) {
+	resend := func(h *modelHistory, proc, at int) *modelSend {
+		h.Sends = append(h.Sends, modelSend{Proc: proc, Refresh: "rt-1-1-x", From: when(at), To: when(at + 1), Status: 400, Outcome: oauthtest.Reuse})
+		return &h.Sends[0]
+	}
+	logout := func(h *modelHistory) {
+		h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "logout", From: when(70), To: when(72)})
+		h.Saves = append(h.Saves, modelSave{Proc: 1, When: when(71), Was: h.Saves[1].Is, Is: modelRecord{Exists: true, Ended: true, LoggedOut: true}})
+		h.End[0] = modelEnd{Record: h.Saves[2].Is}
+		h.Calls[2].Access, h.Calls[2].Err = "", freshtoken.ErrNoSession
+	}
+	for _, tt := range []struct {
+		name   string
+		want   string // the invariant; empty: all is well
+		doctor func(*modelHistory)
+	}{
+		{"nothing", "", func(*modelHistory) {}},
+		{"a logout", "", logout},
+		{"a token is sent again after it was spent", "spent once", func(h *modelHistory) { resend(h, 2, 80) }},
+		{"a token is sent again after a loss", "", func(h *modelHistory) { resend(h, 2, 80).Class = "lost"; h.Mode.Lost = true }},
+		{"a token is sent again after a crash, though its successor was saved", "spent once", func(h *modelHistory) {
+			h.Deaths = []modelDeath{{Proc: 1, When: when(70), Crash: true}}
+			resend(h, 2, 80)
+		}},
+		{"a token is sent again after it was refused", "spent once", func(h *modelHistory) {
+			resend(h, 1, 80)
+			h.Sends = append(h.Sends, h.Sends[1])
+			h.Sends[2].From, h.Sends[2].To = when(90), when(91)
+		}},
+		{"a session dies of reuse", "lost", func(h *modelHistory) { resend(h, 2, 80) }},
+		{"a session ends and nobody refused it", "lost", func(h *modelHistory) {
+			h.End[0] = modelEnd{Record: modelRecord{Exists: true, Ended: true}}
+		}},
+		{"a session is logged out by nobody", "lost", func(h *modelHistory) { logout(h); h.Calls[4].Kind = "token" }},
+		{"a session vanishes", "lost", func(h *modelHistory) { h.End[0] = modelEnd{} }},
+		{"an older login wins", "lost", func(h *modelHistory) {
+			h.Calls = append(h.Calls, modelCall{Proc: 2, Kind: "login", Given: "rt-2-1-x", From: when(20), To: when(21)})
+		}},
+		{"the store has an old generation", "quiet", func(h *modelHistory) { h.End[0].Record = h.Saves[0].Is }},
+		{"the store has dead tokens", "quiet", func(h *modelHistory) { h.End[0].Alive = false }},
+		{"a process serves a dead token", "quiet", func(h *modelHistory) { h.Calls[2].Alive = false }},
+		{"a process fails", "quiet", func(h *modelHistory) { h.Calls[2].Err = freshtoken.ErrLocked }},
+		{"a process serves a session that is over", "quiet", func(h *modelHistory) { logout(h); h.Calls[2].Err = nil }},
+		{"the background sleeps", "quiet", func(h *modelHistory) {
+			h.Idle = []modelIdle{{Proc: 1, At: when(200).At, Kept: true, Status: freshtoken.Status{State: freshtoken.StateAlive, Expiry: when(120).At}}}
+		}},
+		{"an expired token is handed out", "known dead", func(h *modelHistory) { h.Calls[1].Expiry = h.Calls[1].To.At }},
+		{"a rejected token is handed out", "known dead", func(h *modelHistory) {
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "refresh", Given: "at-1-2-x", From: when(62), To: when(63), Err: errors.New("no")})
+		}},
+		{"a rejected token is handed out, since nobody believes it", "", func(h *modelHistory) {
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "refresh", Given: "at-1-2-x", From: when(62), To: when(63), Err: errors.New("no")})
+			h.Events = []modelEvent{{Proc: 1, Kind: freshtoken.EventOverBudget, At: when(63).At}}
+			h.Mode.API = true
+		}},
+		{"a token signs after a 401", "known dead", func(h *modelHistory) {
+			h.Signs = append(h.Signs, modelSign{Proc: 1, Access: "at-1-2-x", From: when(50), To: when(51), Status: 401})
+		}},
+		{"an expired token signs", "known dead", func(h *modelHistory) { h.Signs[0].From = when(121) }},
+		{"tokens are saved after a logout", "logged out", func(h *modelHistory) {
+			logout(h)
+			h.Saves = append(h.Saves, modelSave{Proc: 2, When: when(80), Was: h.Saves[2].Is, Is: h.Saves[1].Is})
+		}},
+		{"a refresh succeeds after a logout", "logged out", func(h *modelHistory) {
+			logout(h)
+			h.Sends = append(h.Sends, modelSend{Proc: 2, Refresh: "rt-1-2-x", From: when(80), To: when(81), Outcome: oauthtest.Granted, Gen: 3})
+		}},
+		{"a token is handed out after a logout", "logged out", func(h *modelHistory) {
+			logout(h)
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "token", From: when(80), To: when(81), Access: "at-1-2-x"})
+		}},
+		{"a logout does nothing", "logged out", func(h *modelHistory) { logout(h); h.Saves = h.Saves[:2] }},
+		{"another account's token is handed out", "accounts", func(h *modelHistory) { h.Calls[1].Access = "at-3-1-x" }},
+		{"another account's token signs", "accounts", func(h *modelHistory) { h.Signs[0].Access = "at-3-1-x" }},
+		{"another account's token is sent", "accounts", func(h *modelHistory) { h.Sends[0].Account = 1 }},
+		{"another account's token is saved", "accounts", func(h *modelHistory) { h.Saves[1].Account = 1 }},
+		{"a token is made up", "accounts", func(h *modelHistory) { h.Calls[1].Access = "evil" }},
+		{"a deadline passes", "deadlines", func(h *modelHistory) { h.Calls[1].Deadline = when(63).At }},
+		{"a call takes for ever", "deadlines", func(h *modelHistory) { h.Calls[1].From = when(-400) }},
+		{"two requests overlap", "budget", func(h *modelHistory) { resend(h, 2, 62); h.Sends[0].To = when(65) }},
+		{"Retry-After is ignored", "budget", func(h *modelHistory) {
+			s := resend(h, 2, 80)
+			s.Class, s.Status, s.Outcome, s.RetryAfter = "definite", 503, oauthtest.Canned, time.Minute
+		}},
+		{"a failure is not followed by a pause", "budget", func(h *modelHistory) {
+			s := resend(h, 2, 62)
+			s.Class, s.Status, s.Outcome, s.To = "definite", 503, oauthtest.Canned, moment{when(62).At, 61}
+		}},
+		{"every request refreshes", "budget", func(h *modelHistory) {
+			for range 20 {
+				h.Sends = append(h.Sends, h.Sends[0])
+			}
+		}},
+		{"a request is malformed", "protocol", func(h *modelHistory) { h.Entries[0].Outcome = oauthtest.BadRequest }},
+		{"a body is damaged", "protocol", func(h *modelHistory) { h.Entries[0].Outcome = oauthtest.DamagedBody }},
+		{"somebody notices something", "calm", func(h *modelHistory) { h.Calls[1].Err = freshtoken.ErrLocked }},
+		{"a deadline is used up before it is over", "calm", func(h *modelHistory) {
+			h.Calls[1].Err, h.Calls[1].Deadline = context.DeadlineExceeded, when(70).At
+		}},
+		{"the server refuses something", "calm", func(h *modelHistory) { h.Entries[0].Outcome = oauthtest.Expired }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := decentHistory()
+			tt.doctor(h)
+			got := h.check()
+			named := false
+			for _, line := range got {
+				named = named || strings.HasPrefix(line, tt.want+": ")
+			}
+			if tt.want == "" && len(got) > 0 || tt.want != "" && !named {
+				t.Errorf("want %q reported, got %q", tt.want, got)
+			}
+		})
+	}
+}
