@@ -44,7 +44,7 @@ func (c *call) serve() {
 	if f.RetryAfter != "" {
 		a.Header.Set("Retry-After", f.RetryAfter)
 	}
-	c.write(a)
+	c.write(&a)
 }
 
 // answer processes the request, unless a canned answer stands instead.
@@ -216,7 +216,12 @@ type finisher interface {
 	finish(done func())
 }
 
-func (c *call) write(a Answer) {
+// write sends a. The answer comes by pointer, and not only because it is large:
+// a value of this size lies on the stack at the very place where the frame of
+// serve ends, and a panic keeps a pointer to that place while serve's deferred
+// call runs. The collector then takes a value that is long dead for a live one,
+// and stops the program with "found pointer to free object" (seen with Go 1.26).
+func (c *call) write(a *Answer) {
 	body := a.body()
 	h := c.w.Header()
 	for k, v := range a.Header {
