@@ -412,7 +412,9 @@ func (s *Source) postpone(d time.Duration) {
 		if age := v.age(time.Now()); d < v.expire-age {
 			v.due = age + d
 		}
-		v.refresh = v.due
+		if !v.rejected { // or callers would go on with it
+			v.refresh = v.due
+		}
 	})
 }
 

@@ -53,20 +53,41 @@ func (v *view) refuses(now time.Time) bool {
 	return v != nil && v.err != nil && (now.Before(v.retry) || v.err == ErrClosed)
 }
 
-// publish shows callers a new view, unless the Source has been closed.
-func (s *Source) publish(v *view) {
+// publish shows callers a new view in place of the old one, unless the Source
+// has been closed. It reports false if a caller has changed the old one: an API
+// may have rejected its token.
+func (s *Source) publish(old, v *view) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return
+		return true
 	}
-	s.current.Store(v)
+	if !s.current.CompareAndSwap(old, v) {
+		return false
+	}
 	s.schedule(v)
+	return true
 }
 
 // show publishes the session as it is now, after adjust, if any, has had its
 // say. The turn is held.
 func (s *Source) show(adjust func(*view)) *view {
+	for {
+		old := s.current.Load()
+		v := s.compose(old)
+		if adjust != nil {
+			adjust(v)
+		}
+		s.describeStatus(v)
+		if s.publish(old, v) {
+			return v
+		}
+	}
+}
+
+// compose makes a view of the session as it is now, which is to follow old. The
+// turn is held.
+func (s *Source) compose(old *view) *view {
 	t := &s.inTurn
 	v := &view{}
 	v.again = t.session != nil && t.session.Ended == nil && s.refreshable(t.session)
@@ -78,7 +99,6 @@ func (s *Source) show(adjust func(*view)) *view {
 			v.due = min(v.due, v.expire)
 		}
 		v.refresh = v.due
-		old := s.current.Load()
 		if old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken {
 			v.token, v.header = old.token, old.header
 			v.rejected, v.overBudget = old.rejected, old.overBudget
@@ -92,11 +112,6 @@ func (s *Source) show(adjust func(*view)) *view {
 	if err := s.sessionError(); err != nil {
 		v.err, v.retry = err, time.Now().Add(glance)
 	}
-	if adjust != nil {
-		adjust(v)
-	}
-	s.describeStatus(v)
-	s.publish(v)
 	return v
 }
 
