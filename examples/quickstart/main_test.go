@@ -113,6 +113,15 @@ func TestRealServer(t *testing.T) {
 	}
 }
 
+func TestNoSession(t *testing.T) {
+	out := &output{}
+	code := run(t.Context(), []string{"-token-url", "https://as.invalid/token", "-client-id", "x", "-api", "https://api.invalid/", "-dir", t.TempDir()}, out, out)
+	if code != exitLost {
+		t.Errorf("exit status %d, want %d", code, exitLost)
+	}
+	out.want(t, "give -refresh-token-file")
+}
+
 // What is lost must be noticed.
 func TestLost(t *testing.T) {
 	srv := oauthtest.New(oauthtest.Options{})

@@ -105,10 +105,10 @@ func (o *options) check() error {
 		return errors.New("-dir is for -store file: the keyring has a place of its own")
 	}
 	if o.tokenURL == "" {
-		for name, value := range map[string]string{"client-id": o.clientID, "client-secret-file": o.clientSecretFile,
-			"refresh-token-file": o.refreshTokenFile, "api": o.api} {
-			if value != "" {
-				return fmt.Errorf("-%s is for a real server: give -token-url too", name)
+		for _, f := range []struct{ name, value string }{{"client-id", o.clientID}, {"client-secret-file", o.clientSecretFile},
+			{"refresh-token-file", o.refreshTokenFile}, {"api", o.api}} {
+			if f.value != "" {
+				return fmt.Errorf("-%s is for a real server: give -token-url too", f.name)
 			}
 		}
 		return nil

@@ -99,7 +99,10 @@ func (r *show) run(ctx context.Context) (lost bool, err error) {
 			defer os.RemoveAll(r.o.dir)
 		}
 	}
-	if err := r.o.signIn(ctx, login); err != nil {
+	switch err := r.o.signIn(ctx, login); {
+	case errors.Is(err, freshtoken.ErrNoSession):
+		return false, fmt.Errorf("the store has no session for this client yet: give -refresh-token-file (%w)", err)
+	case err != nil:
 		return false, fmt.Errorf("signing in: %w", err)
 	}
 	if r.o.store == "file" {
