@@ -95,13 +95,16 @@ func TestChallengesAreBounded(t *testing.T) {
 		"R9110-5.6.1.2 equal signs": strings.Repeat("=", n),
 		"R9110-5.6.1.2 schemes":     strings.Repeat("a,", n/2),
 		"R9110-5.6.1.2 spaces":      "Bearer" + strings.Repeat(" ", n),
+		"R9110-5.6.1.2 long value":  `Bearer x="` + strings.Repeat("y", n) + `"`,
+		"R9110-5.6.1.2 long name":   "Bearer " + strings.Repeat("y", n) + "=x",
+		"R9110-5.6.1.2 long scheme": strings.Repeat("y", n),
 		"R9110-5.6.1.2 token68":     "Bearer " + strings.Repeat("a", n),
 		"R9110-5.6.1.2 parameters":  "Bearer " + strings.Repeat("a=b,", n/4),
 		"R9110-5.6.1.2 open quotes": strings.Repeat(`a="`, n/3),
 		"R9110-5.6.1.2 brackets":    strings.Repeat(`(`, n),
 	} {
 		t.Run(name, func(t *testing.T) {
-			lines := make([]string, 100)
+			lines := make([]string, 20)
 			for i := range lines {
 				lines[i] = line
 			}

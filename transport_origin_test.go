@@ -197,6 +197,21 @@ func TestRedirectChains(t *testing.T) {
 	}
 }
 
+// A redirect whose way cannot be told, because somebody between net/http and
+// the Transport answered it, gets no token.
+func TestRedirectFromNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		rt, spy := w.wired(w.loggedIn())
+		req := rtRequest(t, http.MethodGet, w.as.APIURL("x"), nil)
+		req.Response = answerOf(http.StatusFound, "")
+		resp, err := rt.RoundTrip(req)
+		got, _ := rtFinish(t, resp, err)
+		rtWant(t, "status", got, http.StatusUnauthorized)
+		rtWant(t, "tokens", len(spy.requests()[0].credentials), 0)
+	})
+}
+
 func listing(origins ...string) func(*freshtoken.Transport) {
 	return func(rt *freshtoken.Transport) { rt.Origins = origins }
 }
@@ -215,6 +230,7 @@ func TestOriginsThatMatch(t *testing.T) {
 		{"https://api.test:443", "https://api.test/x", true},
 		{"https://api.test", "https://api.test:443/x", true},
 		{"https://api.test", "https://api.test:/x", true},
+		{"https://api.test:", "https://api.test/x", true},
 		{"https://api.test:8443", "https://api.test:8443/x", true},
 		{"https://api.test:8443", "https://api.test/x", false},
 		{"https://api.test:8443", "https://api.test:443/x", false},
@@ -318,19 +334,23 @@ func TestTransportMistakes(t *testing.T) {
 		{"not a URL", listing("https://a b"), nil},
 		{"one of several", listing("https://a.test", "b.test"), nil},
 		{"plain http", listing("http://api.test"), []string{"Transport.Origins", "http://api.test", "use https", "InsecureHTTP"}},
-		{"nearly loopback", listing("http://127.0.0.1.api.test"), nil},
+		{"nearly loopback", listing("http://127.0.0.1.api.test"), []string{"use https"}},
 		{"InsecureHTTP", func(rt *freshtoken.Transport) { rt.InsecureHTTP = []string{"intra"} }, []string{"Transport.InsecureHTTP", "no origin"}},
 	} {
 		rtBubble(t, c.name, func(t *testing.T) {
 			w := newWorld(t, oauthtest.Options{})
 			rt, spy := w.wired(w.loggedIn(), c.edit)
+			says := append([]string{"freshtoken: ", "Transport."}, c.says...)
+			if c.says == nil {
+				says = append(says, "Transport.Origins has an entry that is no origin")
+			}
 			for range 2 { // it stays wrong
 				body := bodyOf("body")
 				_, err := rt.RoundTrip(rtRequest(t, http.MethodPost, w.as.APIURL("x"), body))
 				if err == nil {
 					t.Fatal("it was accepted")
 				}
-				for _, part := range append(c.says, "freshtoken: ", "Transport.") {
+				for _, part := range says {
 					if !strings.Contains(err.Error(), part) {
 						t.Errorf("the error does not say %q: %v", part, err)
 					}
