@@ -43,6 +43,10 @@ type inTurn struct {
 	// the store otherwise, and of the client's configuration.
 	saveFailures, storeFailures, misfits int
 
+	// unread is why the store could not be read under the lock that is held;
+	// nil: it could. What cannot be read is not overwritten.
+	unread error
+
 	// dead is the digest of a refresh token that is not to be used again,
 	// although no tombstone could be saved.
 	dead string
@@ -123,6 +127,7 @@ func (s *Source) notLocked(why reason, err error) error {
 func (s *Source) catchUp(why reason) (done bool, err error) {
 	t := &s.inTurn
 	stored, err := s.load()
+	t.unread = err
 	if err != nil {
 		// Of tokens that a refresh brought, the store knows nothing. Those of a
 		// login may have been handed in before, and replaced since.
@@ -185,13 +190,13 @@ func (s *Source) refresh() error {
 		}
 	}
 	marked := r.marked(now)
-	if v.isForced(r, now, s) {
-		left, wait := r.Forced.left(now, r.Lifetime)
-		if left.Left == 0 {
+	if v.rejected && v.age(now) < s.dueAge(r) { // only the API's rejection asks for it
+		budget, wait := refill(r.Forced, now, r.Lifetime)
+		if budget.Left == 0 {
 			return s.disbelieve(wait)
 		}
-		left.Left--
-		marked.Forced = &left
+		budget.Left--
+		marked.Forced = &budget
 	}
 	if err := s.put(marked); err != nil {
 		t.session = r
@@ -253,11 +258,14 @@ func (s *Source) succeeded(next *record, start time.Time) error {
 	return nil
 }
 
-// put saves a record of the session in memory, and makes it that session's.
+// put makes r the session in memory and saves it.
 func (s *Source) put(r *record) error {
 	t := &s.inTurn
 	t.session = r
-	err := s.save(r)
+	err := t.unread
+	if err == nil {
+		err = s.save(r)
+	}
 	if err != nil {
 		s.note(err)
 		return err
@@ -332,7 +340,7 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 func (p *pause) explain(e *RefreshError) {
 	switch p.Class {
 	case classDenied:
-		e.ended, e.Uncertain = true, true
+		e.ended, e.Uncertain, e.Temporary = true, true, false
 	case classRefused:
 		e.ended = p.Failures >= maxRefusals
 		e.Uncertain, e.Temporary = e.ended, !e.ended
@@ -430,23 +438,9 @@ func (s *Source) disbelieve(d time.Duration) error {
 	return errOverBudget
 }
 
-// left returns the budget for forced refreshes at now, and how long it takes to
-// grow.
-func (f *forced) left(now time.Time, lifetime time.Duration) (forced, time.Duration) {
-	if f == nil {
-		return forced{Left: forcedBurst, At: now}, 0
-	}
-	return refill(*f, now, lifetime)
-}
-
 // refreshable reports whether there is anything to refresh r with.
 func (s *Source) refreshable(r *record) bool {
 	return r.RefreshToken != "" || s.cfg.Refresher != nil
-}
-
-// isForced reports whether only an API's rejection asks for a refresh of r.
-func (v *view) isForced(r *record, now time.Time, s *Source) bool {
-	return v != nil && v.rejected && v.age(now) < s.dueAge(r)
 }
 
 // dueAge is the age at which r's access token is due for a refresh.

@@ -104,8 +104,13 @@ const (
 	forcedRefill = time.Minute // one more after this long, or after half a lifetime
 )
 
-// refill returns the budget f as it is at now, and how long until it grows.
-func refill(f forced, now time.Time, lifetime time.Duration) (forced, time.Duration) {
+// refill returns the budget as it is at now, and how long until it grows. A nil
+// one has not been touched yet.
+func refill(old *forced, now time.Time, lifetime time.Duration) (forced, time.Duration) {
+	f := forced{Left: forcedBurst, At: now}
+	if old != nil {
+		f = *old
+	}
 	every := forcedRefill
 	if lifetime > 0 {
 		every = max(min(every, lifetime/2), time.Second)

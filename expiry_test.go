@@ -126,7 +126,7 @@ func TestRefill(t *testing.T) {
 		{"clock set forward", 0, 200 * year, time.Hour, forcedBurst, time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, wait := refill(forced{Left: tt.left, At: now.Add(-tt.ago)}, now, tt.lifetime)
+			got, wait := refill(&forced{Left: tt.left, At: now.Add(-tt.ago)}, now, tt.lifetime)
 			if got.Left != tt.want || wait != tt.wait {
 				t.Errorf("%d left, next in %v; want %d, %v", got.Left, wait, tt.want, tt.wait)
 			}

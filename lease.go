@@ -77,6 +77,7 @@ func call[T any](s *Source, limit time.Duration, f func(context.Context) (T, err
 // if Config.InsecureUnsaved allows to do without. The turn is held.
 func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 	t := &s.inTurn
+	t.unread = nil
 	if t.held != nil {
 		unlock, t.held = t.held, nil
 		return unlock, nil

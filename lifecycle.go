@@ -96,7 +96,9 @@ func (s *Source) logout() error {
 	if r.Ended == nil {
 		t.dead = digest(r.credential()) // should the tombstone not be saved
 	}
-	err = s.save(tomb)
+	if err == nil { // what cannot be read is not overwritten
+		err = s.save(tomb)
+	}
 	s.note(err)
 	s.show(nil)
 	s.emit(EventLoggedOut, err)

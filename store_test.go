@@ -489,3 +489,42 @@ func TestAccountsStayApart(t *testing.T) {
 		wantErr(t, err, freshtoken.ErrNoSession)
 	})
 }
+
+// What cannot be read is not overwritten: a newer program may have put it there
+// while tokens of ours were waiting to be saved.
+func TestUnreadableIsNotOverwritten(t *testing.T) {
+	inBubble(t, "by tokens that are not saved yet, nor by Logout", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		f := w.faults()
+		src := w.loggedIn()
+		time.Sleep(lifetime)
+		saves := 0
+		f.set(func(f *faulty) {
+			f.save = func() error {
+				if saves++; saves > 1 {
+					return errDisk
+				}
+				return nil
+			}
+		})
+		w.usable(src)
+		key := freshtoken.StoreKey(w.config())
+		data, _ := f.Store.Load(t.Context(), key)
+		newer := freshtoken.EditRecord(data, func(r map[string]any) { r["version"] = 2 })
+		f.Store.Save(t.Context(), key, newer)
+		f.set(func(f *faulty) { f.save = nil })
+		for range 3 {
+			time.Sleep(2 * lifetime)
+			w.usable(src)
+		}
+		wantErr(t, src.Logout(t.Context()), freshtoken.ErrStore)
+		_, err := src.Token(t.Context())
+		if err == nil {
+			t.Error("the session is in use after Logout")
+		}
+		src.Close()
+		if got, _ := f.Store.Load(t.Context(), key); string(got) != string(newer) {
+			t.Error("the newer record was overwritten")
+		}
+	})
+}
