@@ -1,6 +1,7 @@
 package freshtoken_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"math/rand/v2"
@@ -29,20 +30,24 @@ const (
 // A killPlan says when to kill a process that has been told to refresh.
 type killPlan struct {
 	name  string
-	hold  holdPoint                             // where the process stands still
-	fault func(*oauthtest.Gate) oauthtest.Fault // where the server holds its request; nil: nowhere
-	await func(*killing)                        // nil: until it stands still
+	hold  holdPoint                           // where the process stands still
+	fault func(hold holdFunc) oauthtest.Fault // where the server holds its request; nil: nowhere
+	await func(*killing)                      // nil: until it stands still
 	fate  fate
 }
+
+type holdFunc = func(context.Context) error
+
+func holdCommitted(hold holdFunc) oauthtest.Fault { return oauthtest.Fault{AfterCommit: hold} }
 
 // killPlans are done in turn. Of 15, six are certain to kill between the
 // request and the rename that makes its answer durable, and two of these after
 // the answer has been read.
 var killPlans = func() []killPlan {
 	sent := killPlan{name: "request sent", fate: survives,
-		fault: func(g *oauthtest.Gate) oauthtest.Fault { return oauthtest.Fault{Before: g.Hold} }}
+		fault: func(hold holdFunc) oauthtest.Fault { return oauthtest.Fault{Before: hold} }}
 	committed := killPlan{name: "committed", fate: lost,
-		fault: func(g *oauthtest.Gate) oauthtest.Fault { return oauthtest.Fault{AfterCommit: g.Hold} }}
+		fault: holdCommitted}
 	answered := killPlan{name: string(holdAnswered), hold: holdAnswered, fate: lost}
 	at := func(p holdPoint) killPlan { return killPlan{name: string(p), hold: p, fate: survives} }
 	return []killPlan{
@@ -132,7 +137,7 @@ func TestKillTwice(t *testing.T) {
 		t.Run(plan.name, func(t *testing.T) {
 			k := &killing{t: t, procWorld: newProcWorld(t, oauthtest.Options{}, procPlace{})}
 			k.login()
-			k.strike(killPlan{name: "committed", fault: func(g *oauthtest.Gate) oauthtest.Fault { return oauthtest.Fault{AfterCommit: g.Hold} }})
+			k.strike(killPlan{name: "committed", fault: holdCommitted})
 			first := k.record()
 			if first.Mark == nil {
 				t.Fatal("the first kill has left no mark")
@@ -182,26 +187,36 @@ func (k *killing) attack(plan killPlan) {
 	if r := k.victim.do(procOrder{Do: procOpen, Hold: plan.hold}); r.Failed > 0 {
 		k.t.Fatalf("opening the session again: %s", r.Error)
 	}
-	gate := oauthtest.NewGate()
+	gate, left := oauthtest.NewGate(), make(chan struct{}) // it stays closed: the request leaves it when its client is gone
 	if plan.fault != nil {
-		k.as.Token.Next(plan.fault(gate))
+		k.as.Token.Next(plan.fault(func(ctx context.Context) error {
+			defer close(left)
+			return gate.Hold(ctx)
+		}))
 	}
 	k.victim.order(procOrder{Do: procToken})
 	switch {
 	case plan.fault != nil:
-		select {
-		case <-gate.Arrived():
-		case <-time.After(procPatience):
-			k.t.Fatal("the request does not arrive")
-		}
+		k.receive("the request does not arrive", gate.Arrived())
 	case plan.await != nil:
 		plan.await(k)
 	default:
 		k.victim.await(procHeld)
 	}
 	k.victim.kill()
-	gate.Open()
+	if plan.fault != nil {
+		k.receive("the server does not notice that its client is dead", left)
+	}
 	k.settle()
+}
+
+func (k *killing) receive(otherwise string, c <-chan struct{}) {
+	k.t.Helper()
+	select {
+	case <-c:
+	case <-time.After(procPatience):
+		k.t.Fatal(otherwise)
+	}
 }
 
 // done reports whether the victim has come to the end of its refresh, so that
