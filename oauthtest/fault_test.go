@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -191,6 +192,41 @@ func TestEndlessBodies(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A client that goes away makes the server panic with http.ErrAbortHandler
+// below a deferred call. The collector must be able to run at that moment: see
+// the comment on call.write.
+func TestCollectionWhileAnAnswerIsAborted(t *testing.T) {
+	srv := oauthtest.New(oauthtest.Options{})
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	for _, f := range []func(){runtime.GC, func() { srv.Log() }} { // Log makes the deferred call wait for the lock
+		busy.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					f()
+				}
+			}
+		})
+	}
+	f := oauthtest.Unauthorized(`Bearer error="invalid_token"`)
+	f.Stream = func(context.Context, io.Writer) error {
+		runtime.GC() // what the answer holds is dead by now
+		return io.ErrClosedPipe
+	}
+	srv.API.Always(f)
+	for range 25 {
+		if _, err := do(srv.Client(), apiRequest(t, srv, "x", "any")); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut answer: %v", err)
+			break
+		}
+	}
+	close(stop)
+	busy.Wait()
 }
 
 func TestDelaysAreServedInFull(t *testing.T) {
