@@ -316,6 +316,9 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		if e.salvaged != "" {
 			next.Generation++
 			next.RefreshToken, e.salvaged = e.salvaged, ""
+			if s.current.Load().rejected {
+				next.AccessToken = ""
+			}
 			t.unsaved = true
 			break
 		}

@@ -270,6 +270,25 @@ func TestUnknownOutcome(t *testing.T) {
 			t.Error("the spent refresh token was used again")
 		}
 	})
+	inBubble(t, "a rejected access token stays rejected when only a refresh token is salvaged", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.loggedIn()
+		tok := w.token(src)
+		w.as.RevokeAccess(tok.AccessToken)
+		w.as.Token.Next(oauthtest.SetMember("token_type", `"mac"`))
+		_, err := src.Refresh(t.Context(), tok)
+		refreshError(t, err)
+		for range 10 {
+			if got, err := src.Token(t.Context()); err == nil && got.AccessToken == tok.AccessToken {
+				t.Fatal("the rejected token is handed out")
+			}
+			time.Sleep(time.Second)
+		}
+		w.usable(src)
+		if s := w.as.Stats(); s.Reuses != 0 {
+			t.Error("the spent refresh token was used again")
+		}
+	})
 	inBubble(t, "a refused connection is no unknown outcome", func(t *testing.T) {
 		w, src := expired(t, oauthtest.Options{})
 		w.as.Token.Always(oauthtest.Refuse())

@@ -158,7 +158,8 @@ func retryPromptly(ctx context.Context, err error) bool {
 // renew returns a view whose token is another than the one an API has
 // rejected.
 func (s *Source) renew(ctx context.Context, rejected string) (*view, error) {
-	for range 2 {
+	for range 2 { // the first flight may have been under way before the rejection
+		before := s.current.Load()
 		if err := s.reject(rejected); err != nil {
 			return nil, err
 		}
@@ -169,9 +170,15 @@ func (s *Source) renew(ctx context.Context, rejected string) (*view, error) {
 		if v.token.AccessToken != rejected {
 			return v, nil
 		}
+		if before != nil && v.id == before.id && v.generation > before.generation {
+			return nil, errSameToken
+		}
 	}
 	return nil, errOverBudget
 }
+
+var errSameToken = &RefreshError{class: classRefused, Err: errors.New(
+	"the API rejects the token, and the server issues the same one again: check the token's audience and scope")}
 
 // reject takes the token out of use if it is the current one. While rejections
 // are not believed, it returns errOverBudget.

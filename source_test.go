@@ -2,6 +2,8 @@ package freshtoken_test
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -185,5 +187,27 @@ func TestBackgroundKeepsAnIdleSessionFresh(t *testing.T) {
 				t.Errorf("stalled for %v", d)
 			}
 		}
+	})
+}
+
+// Some servers answer a refresh with the access token that they issued before,
+// as long as it is good. An API that rejects it must not take it from the others.
+func TestServerThatIssuesTheSameTokenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.loggedIn()
+		tok := w.token(src)
+		w.as.Token.Always(oauthtest.SetMember("access_token", strconv.Quote(tok.AccessToken)))
+		_, err := src.Refresh(t.Context(), tok)
+		if e := refreshError(t, err); !strings.Contains(e.Error(), "same one again") || e.Temporary {
+			t.Errorf("got %v", err)
+		}
+		w.wantPosts(1)
+		w.usable(src)
+		for range 100 {
+			src.Refresh(t.Context(), tok)
+			w.usable(src)
+		}
+		w.wantPosts(5) // the budget
 	})
 }

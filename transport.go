@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,9 @@ var _ http.RoundTripper = (*Transport)(nil)
 // query, does not matter. What the default takes for a rejection is one, too.
 func RejectedByLogin(loginURL string) func(*http.Response) bool {
 	login, err := url.Parse(loginURL)
+	if err == nil && loginURL == "" {
+		err = errors.New("no login page")
+	}
 	return func(resp *http.Response) bool {
 		if rejectedByDefault(resp) {
 			return true
@@ -159,13 +163,40 @@ func (t *Transport) isRejected(resp *http.Response) bool {
 	return rejectedByDefault(resp)
 }
 
-// maxDrain is the largest body of a rejection that is read so that its
-// connection can be used again. Its length must be known: one that never ends
-// must not hold up the replay.
+// maxDrain is the largest body of a rejection that is read, so that its
+// connection is free for others, the refresh among them. Its length must be
+// known: one that never ends must not hold up the replay.
 const maxDrain = 4 << 10
 
+// detach reads the body of a rejection into memory, if it is a small one, and
+// leaves the answer with that in its place.
+func detach(resp *http.Response) {
+	if resp.ContentLength < 0 || resp.ContentLength > maxDrain {
+		return
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxDrain))
+	resp.Body.Close()
+	resp.Body = &detached{Reader: bytes.NewReader(data), err: err}
+}
+
+// detached is a body that has been read, with the error that it ended in.
+type detached struct {
+	*bytes.Reader
+	err error
+}
+
+func (d *detached) Read(p []byte) (int, error) {
+	n, err := d.Reader.Read(p)
+	if err != nil && d.err != nil {
+		err = d.err
+	}
+	return n, err
+}
+
+func (d *detached) Close() error { return nil }
+
 // replay answers a rejection: it gets a newer token and sends the request once
-// more. If it can't, resp goes back untouched.
+// more. If it can't, resp goes back as it is.
 func (t *Transport) replay(req *http.Request, resp *http.Response, v *view) (*http.Response, error) {
 	rejected := v.token.AccessToken
 	hasBody := req.Body != nil && req.Body != http.NoBody
@@ -173,6 +204,7 @@ func (t *Transport) replay(req *http.Request, resp *http.Response, v *view) (*ht
 		t.Source.reject(rejected) // the next request gets a new one
 		return resp, nil
 	}
+	detach(resp)
 	newer, err := t.Source.renew(req.Context(), rejected)
 	if err != nil || newer.id != v.id { // another session's token must not sign this request
 		return resp, nil
@@ -183,9 +215,6 @@ func (t *Transport) replay(req *http.Request, resp *http.Response, v *view) (*ht
 		if again.Body, err = req.GetBody(); err != nil {
 			return resp, nil
 		}
-	}
-	if resp.ContentLength > 0 && resp.ContentLength <= maxDrain {
-		io.Copy(io.Discard, io.LimitReader(resp.Body, maxDrain))
 	}
 	resp.Body.Close()
 	t.Source.emit(EventReplayed, nil)
@@ -301,8 +330,8 @@ func parseOrigins(field string, list []string) (all []origin, err error) {
 	for _, raw := range list {
 		u, err := url.Parse(raw)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
-			u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return nil, wrap(ErrOrigin, `Transport.%s has an entry that is no origin: write a scheme and a host, such as "https://api.example.com", and nothing behind`, field)
+			u.User != nil || strings.Contains(u.Host, "*") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return nil, wrap(ErrOrigin, `Transport.%s has an entry that is no origin: write a scheme and a host, such as "https://api.example.com", one by one, and nothing behind`, field)
 		}
 		all = append(all, originOf(u))
 	}
@@ -349,7 +378,12 @@ func (r *rules) judge(req *http.Request) (sign bool, err error) {
 	if r.pass {
 		return false, nil
 	}
-	return false, wrap(ErrOrigin, "%s is not in Transport.Origins; nothing was sent", originOf(req.URL))
+	if o := originOf(req.URL); !r.any {
+		err = wrap(ErrOrigin, "%s is not in Transport.Origins; nothing was sent", o)
+	} else {
+		err = wrap(ErrOrigin, "%s is not https; nothing was sent: list it in Transport.InsecureHTTP if the network is trusted", o)
+	}
+	return false, err
 }
 
 // hasAuthorization reports whether a header has an Authorization field, however

@@ -16,9 +16,10 @@ type view struct {
 	token  *oauth2.Token
 	header []string
 
-	id     string    // of the session
-	issued int64     // wall clock, nanoseconds
-	base   time.Time // when elapsed time began to count, monotonic
+	id         string    // of the session
+	generation uint64    // of its tokens
+	issued     int64     // wall clock, nanoseconds
+	base       time.Time // when elapsed time began to count, monotonic
 
 	// refresh is the age from which Token does not take the short way. It is
 	// due, the age at which a refresh is to be tried, or expire, the age at
@@ -92,7 +93,7 @@ func (s *Source) compose(old *view) *view {
 	v := &view{}
 	v.again = t.session != nil && t.session.Ended == nil && s.refreshable(t.session)
 	if r := t.session; r != nil && r.AccessToken != "" {
-		v.id, v.issued, v.base = r.ID, r.Issued.UnixNano(), t.base
+		v.id, v.generation, v.issued, v.base = r.ID, r.Generation, r.Issued.UnixNano(), t.base
 		v.expire, v.due = never, s.dueAge(r)
 		if r.Lifetime > 0 {
 			v.expire = r.Lifetime
@@ -101,9 +102,9 @@ func (s *Source) compose(old *view) *view {
 		v.refresh = v.due
 		if old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken {
 			v.token, v.header = old.token, old.header
-			v.rejected, v.overBudget = old.rejected, old.overBudget
-			if v.rejected {
-				v.refresh = 0
+			v.overBudget = old.overBudget
+			if old.rejected && old.generation == r.Generation { // else the server stands by it
+				v.rejected, v.refresh = true, 0
 			}
 		} else {
 			v.token, v.header = r.token(), []string{"Bearer " + r.AccessToken}
