@@ -89,6 +89,35 @@ func TestStormOverSockets(t *testing.T) {
 	w.wantCalm(len(spy.requests()), held)
 }
 
+// Rejections must not hold the connections that the refresh needs, when both go
+// to the same host and connections are few.
+func TestRejectionsLeaveAConnectionForTheRefresh(t *testing.T) {
+	w := newWorld(t, oauthtest.Options{KillOldAccess: true})
+	defer w.as.Start()()
+	base := &http.Transport{MaxConnsPerHost: 2}
+	defer base.CloseIdleConnections()
+	src := w.loggedIn(func(c *freshtoken.Config) { c.HTTPClient = &http.Client{Transport: base} })
+	client := w.client(src, func(rt *freshtoken.Transport) { rt.Base = base })
+	w.revoke(src)
+	ctx := soon(t, 20*time.Second) // less than the refresh would wait for
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.as.APIURL("x"), nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := client.Do(req)
+			if status, body := rtFinish(t, resp, err); status != http.StatusOK {
+				t.Errorf("a caller got %d %s", status, body)
+			}
+		})
+	}
+	wg.Wait()
+	w.wantPosts(1)
+}
+
 // weather sends the storm: every other request has a body, of up to 100 KiB.
 func weather(t *testing.T, client *http.Client, url string) {
 	var wg sync.WaitGroup
