@@ -52,17 +52,17 @@ func (e Event) LogValue() slog.Value {
 type events struct {
 	deliver func(Event) // nil: nobody listens
 
-	mu         sync.Mutex // guards queue and delivering
-	queue      []Event
-	delivering bool // a goroutine is at it
+	mu    sync.Mutex // guards queue and idle
+	queue []Event
+	idle  chan struct{} // closed when all is delivered; nil: it is, and nobody delivers
 }
 
 func (e *events) add(ev Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.queue = append(e.queue, ev)
-	if !e.delivering {
-		e.delivering = true
+	if e.idle == nil {
+		e.idle = make(chan struct{})
 		go e.deliverAll()
 	}
 }
@@ -71,7 +71,8 @@ func (e *events) deliverAll() {
 	for {
 		e.mu.Lock()
 		if len(e.queue) == 0 {
-			e.delivering = false
+			close(e.idle)
+			e.idle = nil
 			e.mu.Unlock()
 			return
 		}
@@ -79,5 +80,22 @@ func (e *events) deliverAll() {
 		e.queue = e.queue[1:]
 		e.mu.Unlock()
 		e.deliver(ev)
+	}
+}
+
+// wait returns when all events are delivered, or after a while: the receiver of
+// one of them may be what waits.
+func (e *events) wait(limit time.Duration) {
+	e.mu.Lock()
+	idle := e.idle
+	e.mu.Unlock()
+	if idle == nil {
+		return
+	}
+	patience := time.NewTimer(limit)
+	defer patience.Stop()
+	select {
+	case <-idle:
+	case <-patience.C:
 	}
 }

@@ -149,6 +149,9 @@ func (s *Source) retrySave() {
 // some more. The wait for a lock has been ended.
 const closeTime = 75 * time.Second
 
+// eventTime is how long Close waits for events to be delivered.
+const eventTime = time.Second
+
 // finish ends what Close has not ended already.
 func (s *Source) finish() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)

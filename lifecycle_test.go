@@ -348,3 +348,30 @@ func TestConfigErrors(t *testing.T) {
 		wantErr(t, err, freshtoken.ErrNoSession)
 	})
 }
+
+func TestCloseDeliversEvents(t *testing.T) {
+	inBubble(t, "before it returns", func(t *testing.T) {
+		w, seen := newWorld(t, oauthtest.Options{}), 0
+		src := w.loggedIn(func(c *freshtoken.Config) {
+			c.OnEvent = func(freshtoken.Event) { time.Sleep(100 * time.Millisecond); seen++ }
+		})
+		src.Logout(t.Context())
+		src.Close()
+		if seen != 2 {
+			t.Errorf("%d events, want 2", seen)
+		}
+	})
+	inBubble(t, "though a receiver calls it", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		var src *freshtoken.Source
+		closed := make(chan error, 1)
+		src = w.source(func(c *freshtoken.Config) {
+			c.OnEvent = func(freshtoken.Event) { closed <- src.Close() }
+		})
+		w.login(src)
+		start := time.Now()
+		if err := <-closed; err != nil || time.Since(start) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}

@@ -214,9 +214,10 @@ func (s *Source) Logout(ctx context.Context) error {
 
 // Close ends the Source. It waits, for about a minute at most, for a refresh
 // that is under way and its save, and tries once more to save what could not be
-// saved; if that fails, the error is ErrNotPersisted. The session itself lives
-// on in the store. Later calls of any method return ErrClosed, those of Close
-// what the first returned.
+// saved; if that fails, the error is ErrNotPersisted. For Config.OnEvent to
+// return from what it has been told, it waits a second. The session lives on in
+// the store. Later calls of any method return ErrClosed, those of Close what the
+// first returned.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -235,6 +236,7 @@ func (s *Source) Close() error {
 	s.mu.Unlock()
 
 	s.closeErr = public(s.finish())
+	s.events.wait(eventTime)
 	close(s.done)
 	return s.closeErr
 }
