@@ -127,6 +127,13 @@ func (h *modelHistory) again(family int, since, until moment) bool {
 	})
 }
 
+// handedIn reports whether a program logged in with a refresh token in a time.
+func (h *modelHistory) handedIn(refresh string, from, to moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Kind == "login" && c.Given == refresh && c.To.Seq > from.Seq && c.From.Seq < to.Seq
+	})
+}
+
 // botched reports whether a process tried to log out and could not tell the
 // store: the session is over for it, and what it alone knew is lost.
 func (h *modelHistory) botched(proc, account int, before moment) bool {
@@ -149,7 +156,7 @@ func (h *modelHistory) checkSpentOnce(bad report) {
 		switch {
 		case a.received() && !(h.died(a.Proc, b.From) && !h.landed(a)):
 			bad("%s was sent by p%d at %v and brought new tokens; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
-		case a.refused() && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
+		case a.refused() && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
 			bad("%s was sent by p%d at %v and refused for good; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
 		}
 	}
@@ -213,7 +220,7 @@ func (h *modelHistory) checkKnownDead(bad report) {
 		}
 	}
 	for _, s := range h.Signs {
-		if s.Status == 401 {
+		if s.Status == 401 && !s.Replay {
 			learn(s.Proc, s.Account, s.Access, s.To)
 		}
 	}
@@ -374,7 +381,7 @@ func (h *modelHistory) checkBudget(bad report) {
 		sends := families[family]
 		for i, b := range sends[1:] {
 			a := sends[i]
-			if a.To.Seq > b.From.Seq {
+			if a.To.Seq > b.From.Seq && (a.To.At.After(b.From.At) || !h.died(a.Proc, b.From)) {
 				bad("p%d sent %s at %v, while p%d was still at it since %v", b.Proc, short(b.Refresh), h.at(b.From), a.Proc, h.at(a.From))
 			}
 			h.checkPause(a, b, bad)

@@ -82,6 +82,7 @@ type modelSign struct {
 	Access        string
 	From, To      moment
 	Status        int
+	Replay        bool // the second time: what the API says then changes nothing
 }
 
 // modelSave is one save that landed.

@@ -116,10 +116,51 @@ func (p *modelPlan) plan(r *rand.Rand) {
 			at += life + time.Duration(r.Int64N(int64(life)))
 		}
 		at++ // no two steps at one time
+		if r.IntN(25) == 0 {
+			at = p.scene(r, at)
+			continue
+		}
 		s := p.step(r)
 		s.at = at
 		p.steps = append(p.steps, s)
 	}
+}
+
+// scene appends steps that chance alone would seldom bring together: what
+// happens when a token is due, and soon after. It returns the time of the last.
+func (p *modelPlan) scene(r *rand.Rand, at time.Duration) time.Duration {
+	add := func(after time.Duration, s modelStep) {
+		at += 1 + time.Duration(r.Int64N(int64(after)))
+		s.at = at
+		p.steps = append(p.steps, s)
+	}
+	a := r.IntN(modelSlots)
+	b := (a + 1 + r.IntN(modelSlots-1)) % modelSlots
+	slow := func(d time.Duration) []classed { return []classed{{"", oauthtest.Fault{Name: "slow", Delay: d}}} }
+	add(1, modelStep{do: "until-due", slot: a})
+	switch r.IntN(3) {
+	case 0: // a rejection while another process refreshes what is due
+		add(1, modelStep{do: "token-fault", token: slow(time.Second)})
+		add(time.Millisecond, modelStep{do: "token", slot: a, n: 1})
+		add(50*time.Millisecond, modelStep{do: "token", slot: b, n: 1})
+		add(90*time.Millisecond, modelStep{do: "refresh", slot: b, n: 1})
+		add(300*time.Millisecond, modelStep{do: "token", slot: b, n: 1})
+	case 1: // failures up to expiry, and a store that is slow meanwhile
+		if p.mode.Outages {
+			add(1, modelStep{do: "token-fault", token: []classed{p.outage(r), {"unknown", oauthtest.Drop()}, {"unknown", oauthtest.Drop()}}})
+		}
+		if p.mode.Disk {
+			add(1, modelStep{do: "disk-fault", op: "save", disk: []diskFault{{}, {}, {}, {"slow", 3 * time.Second}}[r.IntN(4):]})
+		}
+		for range 8 {
+			add(p.server.AccessLifetime/20, modelStep{do: "token", slot: a, n: 1})
+		}
+	case 2: // everybody at once
+		for range 6 {
+			add(time.Microsecond, modelStep{do: pick(r, "token", "get", "refresh"), slot: pick(r, a, b), n: 2})
+		}
+	}
+	return at
 }
 
 // step makes one step.

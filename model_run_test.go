@@ -33,6 +33,7 @@ type modelWorld struct {
 	all    int
 	logins [modelAccounts][]*oauth2.Token
 	timers []*time.Timer
+	shift  time.Duration // by how much the plan is late
 }
 
 // modelSource is one Source of a process, with its users' memory.
@@ -58,7 +59,7 @@ func runModel(plan modelPlan, verbose bool) *modelHistory {
 		w.disk.keys[freshtoken.StoreKey(w.config(account))] = account
 	}
 	for _, s := range plan.steps {
-		time.Sleep(time.Until(w.h.Start.Add(s.at)))
+		time.Sleep(time.Until(w.h.Start.Add(s.at + w.shift)))
 		w.take(s)
 	}
 	w.finish()
@@ -108,6 +109,8 @@ func (w *modelWorld) take(s modelStep) {
 		if p == nil {
 			w.slots[s.slot] = w.boot(s.slot, s.flag)
 		}
+	case "until-due":
+		w.awaitDue(s.account)
 	case "token-fault":
 		w.faults.set(func() { w.faults.queue = append(w.faults.queue, s.token...) })
 	case "standing":
@@ -133,6 +136,22 @@ func (w *modelWorld) take(s modelStep) {
 			w.use(p, s)
 		}
 	}
+}
+
+// awaitDue lets the time pass until a refresh is due for all processes that have
+// a token of an account.
+func (w *modelWorld) awaitDue(account int) {
+	var wait time.Duration
+	for _, p := range w.slots {
+		if p != nil {
+			d := time.Until(p.sources[account].Status().RefreshAt)
+			if d < 2*w.plan.server.AccessLifetime { // not those to which odd lifetimes were told
+				wait = max(wait, d)
+			}
+		}
+	}
+	time.Sleep(wait)
+	w.shift += wait
 }
 
 func (w *modelWorld) setDown(down bool) {
@@ -268,6 +287,7 @@ func (w *modelWorld) request(ctx context.Context, src *modelSource, c *modelCall
 			body = io.MultiReader(body)
 		}
 	}
+	ctx = context.WithValue(ctx, modelTriesKey{}, new(int))
 	req, err := http.NewRequestWithContext(ctx, method, w.as.APIURL("thing"), body)
 	if err != nil {
 		panic(err)

@@ -245,9 +245,17 @@ func (n modelNet) send(r *http.Request) func(int, error) {
 
 // sign writes down a request to the API.
 func (n modelNet) sign(r *http.Request) func(int, error) {
-	id := n.h.signs(modelSign{Proc: n.p.id, Account: n.account, Access: strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")})
+	s := modelSign{Proc: n.p.id, Account: n.account, Access: strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")}
+	if tries, ok := r.Context().Value(modelTriesKey{}).(*int); ok {
+		*tries++
+		s.Replay = *tries > 1
+	}
+	id := n.h.signs(s)
 	return func(status int, err error) { n.h.signed(id, status, err) }
 }
+
+// modelTriesKey is the context key of how often a request was sent.
+type modelTriesKey struct{}
 
 type modelBody struct {
 	io.ReadCloser
