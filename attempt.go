@@ -398,6 +398,9 @@ func (s *Source) fail(e *RefreshError, d time.Duration) error {
 		s.postpone(d)
 		return e
 	}
+	if d == never { // the token has died while this was written down
+		d = backoff(1, s.random())
+	}
 	s.show(func(v *view) { v.err, v.retry, v.again = e, time.Now().Add(d), e.Temporary })
 	return e
 }
