@@ -433,7 +433,8 @@ func (h *modelHistory) checkForced(sends []*modelSend, bad report) {
 func (h *modelHistory) checkLost(bad report) {
 	for i := range h.Sends {
 		b := &h.Sends[i]
-		explained := slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
+		// A request that outlives its client may take effect after a later one.
+		explained := b.Failed || slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
 			return a.Refresh == b.Refresh && (a.Outcome == oauthtest.Granted && (!a.received() || h.died(a.Proc, b.From) && !h.landed(&a)) ||
 				h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From))
 		})
