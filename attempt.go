@@ -3,6 +3,7 @@ package freshtoken
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -36,8 +37,10 @@ type inTurn struct {
 
 	// held unlocks a session lock that is kept across flights; nil: none is.
 	// abandoned is closed when a call returns that was given up; nil: none was.
+	// landing says that the latter may still take effect.
 	held      func() error
 	abandoned <-chan struct{}
+	landing   bool
 
 	// Failures in a row that no record tells of: of saves after a refresh, of
 	// the store otherwise, and of the client's configuration.
@@ -47,9 +50,13 @@ type inTurn struct {
 	// nil: it could. What cannot be read is not overwritten.
 	unread error
 
-	// dead is the digest of a refresh token that is not to be used again,
-	// although no tombstone could be saved.
-	dead string
+	// dead is the digest of a refresh token that is not to be used again. If
+	// unburied, the tombstone that says so is not in the store yet.
+	dead     string
+	unburied bool
+
+	// unused is the nonce of a mark whose refresh token was not sent after all.
+	unused string
 }
 
 // flight is one turn on the path. It returns what a caller in need is told; nil
@@ -75,7 +82,7 @@ func (s *Source) flight(why reason) error {
 			return err
 		}
 	case reasonSave:
-		if s.inTurn.held == nil && !s.inTurn.unsaved {
+		if t := &s.inTurn; t.held == nil && !t.unsaved && !t.unburied {
 			return nil
 		}
 	}
@@ -83,7 +90,10 @@ func (s *Source) flight(why reason) error {
 	if err != nil {
 		return s.notLocked(why, err)
 	}
-	defer s.release(unlock)
+	defer func() {
+		s.flights.Forget(string(why)) // whoever comes now has seen the outcome
+		s.release(unlock)
+	}()
 	if done, err := s.catchUp(why); done {
 		return err
 	}
@@ -101,6 +111,10 @@ func (s *Source) lookUp() (done bool, err error) {
 	if err != nil {
 		return true, s.storeFailed(err)
 	}
+	if s.isDead(stored) && !s.inTurn.unburied {
+		s.inTurn.unburied = true // a save that was given up has landed late
+		s.retrySave()
+	}
 	s.adopt(stored)
 	return s.settled(reasonNeed)
 }
@@ -117,7 +131,7 @@ func (s *Source) notLocked(why reason, err error) error {
 		return s.storeFailed(err)
 	case errors.Is(err, ErrLocked):
 		s.note(err)
-		s.show(func(v *view) { v.retry = time.Now().Add(glance) }) // for the background
+		s.show(func(v *view) { v.wake = time.Now().Add(glance) })
 	}
 	return err
 }
@@ -137,12 +151,19 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 		}
 		return true, s.storeFailed(err)
 	}
-	switch reconcile(t.session, !t.unsaved, stored) {
-	case gone:
+	t.unburied = s.isDead(stored)
+	switch verdict := reconcile(t.session, !t.unsaved, stored); {
+	case t.unburied:
+		if err := s.put(t.session); err == nil {
+			t.unburied = false
+		} else {
+			s.retrySave()
+		}
+	case verdict == gone:
 		s.adopt(nil)
-	case believe:
+	case verdict == believe:
 		s.adopt(stored)
-	case keep:
+	default:
 		if stored != nil && stored.Ended == nil && stored.sameTokens(t.session) {
 			s.persisted() // an abandoned save has landed
 		} else if err := s.put(t.session); err != nil && !t.unsaved {
@@ -158,7 +179,7 @@ func (s *Source) settled(why reason) (done bool, err error) {
 	now := time.Now()
 	v := s.show(func(v *view) {
 		if why == reasonDue && v.usable(now) && v.age(now) >= v.due {
-			v.refresh = v.expire // the caller elected to refresh is still at it
+			v.freshUntil = v.expire // the caller elected to refresh is still at it
 		}
 	})
 	switch {
@@ -192,14 +213,14 @@ func (s *Source) refresh() error {
 	marked := r.marked(now)
 	if v.rejected && v.age(now) < s.dueAge(r) { // only the API's rejection asks for it
 		budget, wait := refill(r.Forced, now, r.Lifetime)
-		if budget.Left == 0 {
+		if budget.Left <= 0 {
 			return s.disbelieve(wait)
 		}
 		budget.Left--
 		marked.Forced = &budget
 	}
 	if err := s.put(marked); err != nil {
-		t.session = r
+		t.session, t.unused = r, marked.Mark.Nonce
 		if !t.unsaved && !s.cfg.InsecureUnsaved {
 			return s.storeFailed(err) // nothing has been spent
 		}
@@ -208,7 +229,9 @@ func (s *Source) refresh() error {
 	start := time.Now()
 	g, err := s.ask(marked, start)
 	if err != nil {
-		return s.failed(marked, refreshErrorOf(err, r.RefreshToken != ""), r.interrupted())
+		e := refreshErrorOf(err, r.RefreshToken != "")
+		e.hide(r.RefreshToken, r.AccessToken, s.cfg.OAuth2.ClientSecret)
+		return s.failed(marked, e, r.interrupted())
 	}
 	return s.succeeded(marked.next(g, start), start)
 }
@@ -219,21 +242,24 @@ func (s *Source) ask(r *record, start time.Time) (grant, error) {
 	if r.Lifetime > 0 {
 		old.Expiry = r.Issued.Add(r.Lifetime)
 	}
-	tok, err := call(s, grantTime, func(ctx context.Context) (*oauth2.Token, error) { return s.grant.Refresh(ctx, old) })
-	if err != nil {
+	tok, err := call(s, grantTime, true, func(ctx context.Context) (*oauth2.Token, error) { return s.grant.Refresh(ctx, old) })
+	switch {
+	case errors.Is(err, errBusy):
+		return grant{}, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("the store: %w", err)}
+	case errors.Is(err, errHangs), errors.Is(err, errExit):
+		return grant{}, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: fmt.Errorf("the Refresher: %w", err)}
+	case err != nil:
 		return grant{}, err
 	}
-	if tok == nil || tok.AccessToken == "" {
-		return grant{}, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: wrap(ErrBadToken, "there is no access token")}
+	if tok == nil {
+		tok = new(oauth2.Token)
 	}
 	g, err := takeApart(tok, start)
+	if err == nil && tok.AccessToken == "" {
+		err = wrap(ErrBadToken, "there is no access token")
+	}
 	if err != nil {
-		e := &RefreshError{class: classUnknown, Temporary: true, Err: err}
-		if printable(tok.RefreshToken) {
-			e.salvaged = tok.RefreshToken
-		}
-		e.OutcomeUnknown = e.salvaged == ""
-		return grant{}, e
+		return grant{}, unusable(tok.RefreshToken, err)
 	}
 	return g, nil
 }
@@ -291,14 +317,19 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	t := &s.inTurn
 	now := time.Now()
 	p := &pause{From: now.UTC().Round(0), Failures: 1, Class: e.class, Status: e.Status, Code: e.Code, Description: e.Description}
-	if e.class == classUnsent {
-		p.Class = classTransient
-	}
 	if r.Pause != nil && r.Pause.Class == p.Class {
 		p.Failures = r.Pause.Failures + 1
 	}
 	d := max(backoff(p.Failures, s.random()), e.RetryAfter)
 	next := r.with(func(c *record) { c.Mark, c.Padding = nil, "" })
+	if e.salvaged != "" {
+		next.Generation++
+		next.RefreshToken, e.salvaged = e.salvaged, ""
+		if s.current.Load().rejected {
+			next.AccessToken = ""
+		}
+		t.unsaved = true
+	}
 	switch e.class {
 	case classEnded:
 		e.Interrupted = interrupted
@@ -313,15 +344,6 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		d = backoff(t.misfits, s.random())
 		p = nil // another program may be configured better
 	case classUnknown:
-		if e.salvaged != "" {
-			next.Generation++
-			next.RefreshToken, e.salvaged = e.salvaged, ""
-			if s.current.Load().rejected {
-				next.AccessToken = ""
-			}
-			t.unsaved = true
-			break
-		}
 		next.Mark = r.Mark
 		e.promptly = p.Failures == 1 && e.RetryAfter == 0
 	}
@@ -381,7 +403,10 @@ func (s *Source) ended(r *record, e *RefreshError) error {
 	tomb := r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), Status: e.Status, Code: e.Code,
 		Description: e.Description, Interrupted: e.Interrupted})
 	t.dead, t.unsaved = digest(r.credential()), false
-	s.put(tomb) // if that fails, the next process asks the server, and is told the same
+	if s.put(tomb) != nil { // until it is, other processes ask the server, and are told the same
+		t.unburied = true
+		s.retrySave()
+	}
 	s.emit(EventSessionEnded, e)
 	return s.fail(e, glance)
 }
@@ -401,7 +426,12 @@ func (s *Source) fail(e *RefreshError, d time.Duration) error {
 	if d == never { // the token has died while this was written down
 		d = backoff(1, s.random())
 	}
-	s.show(func(v *view) { v.err, v.retry, v.again = e, time.Now().Add(d), e.Temporary })
+	s.show(func(v *view) {
+		v.err, v.retry, v.wake = e, time.Now().Add(d), time.Time{}
+		if e.Temporary || e.Uncertain {
+			v.wake = v.retry
+		}
+	})
 	return e
 }
 
@@ -409,13 +439,20 @@ func (s *Source) fail(e *RefreshError, d time.Duration) error {
 func (s *Source) storeFailed(err error) error {
 	t := &s.inTurn
 	t.storeFailures++
+	pause := backoff(t.storeFailures, s.random())
+	if last := s.Status().LastError; last == nil || last.Error() != public(err).Error() {
+		s.emit(EventRefreshFailed, err)
+	}
 	s.note(err)
-	s.emit(EventRefreshFailed, err)
 	if s.current.Load().usable(time.Now()) {
-		s.postpone(backoff(t.storeFailures, s.random()))
+		s.postpone(pause)
 		return err
 	}
-	s.show(func(v *view) { v.err, v.retry, v.again = err, time.Now().Add(glance), true })
+	s.show(func(v *view) {
+		// A caller may have just unlocked the keyring; nobody did so for the
+		// background.
+		v.err, v.retry, v.wake = err, time.Now().Add(glance), time.Now().Add(max(pause, glance))
+	})
 	return err
 }
 
@@ -427,7 +464,7 @@ func (s *Source) postpone(d time.Duration) {
 			v.due = age + d
 		}
 		if !v.rejected { // or callers would go on with it
-			v.refresh = v.due
+			v.freshUntil = v.due
 		}
 	})
 }
@@ -435,13 +472,14 @@ func (s *Source) postpone(d time.Duration) {
 // disbelieve ignores rejections of the token for a while, because the API has
 // rejected too many.
 func (s *Source) disbelieve(d time.Duration) error {
-	s.emit(EventOverBudget, errOverBudget)
-	s.note(errOverBudget)
+	e := overBudget(d)
+	s.emit(EventOverBudget, e)
+	s.note(e)
 	s.show(func(v *view) {
-		v.rejected, v.refresh = false, v.due
+		v.rejected, v.freshUntil = false, v.due
 		v.overBudget = time.Now().Add(d)
 	})
-	return errOverBudget
+	return e
 }
 
 // refreshable reports whether there is anything to refresh r with.

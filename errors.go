@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ var (
 	ErrNotPersisted = errors.New("the newest tokens could not be saved")
 
 	// ErrStore: the store failed before anything was spent. The session is
-	// as it was.
+	// as it was. What it wraps says what to do: a full disk passes, a wrong
+	// passphrase or a damaged file does not.
 	ErrStore = errors.New("the session store failed")
 
 	// ErrMismatch: what is stored for the session was issued to another
@@ -107,7 +109,7 @@ type RefreshError struct {
 
 	// Uncertain: the session counts as ended, but the server did not say so
 	// in terms that leave no doubt. The tokens stay stored, and the Source
-	// asks again now and then.
+	// asks again after some minutes, if it is asked.
 	Uncertain bool
 
 	// RetryAfter is how long the Source waits before it asks the server
@@ -126,6 +128,29 @@ type RefreshError struct {
 	promptly bool // a first unknown outcome: try once more after RetryAfter
 	class    class
 	salvaged string // the refresh token of an otherwise unusable answer, until it is stored
+}
+
+// hide keeps secrets out of texts of the server, some of which repeat what they
+// were sent.
+func (e *RefreshError) hide(secrets ...string) {
+	for _, secret := range secrets {
+		probe := secret[:min(len(secret), 12)] // servers shorten, too
+		if len(probe) < 4 {
+			continue
+		}
+		repeats := func(text string) bool {
+			return strings.Contains(text, probe) || strings.Contains(text, url.QueryEscape(probe))
+		}
+		if repeats(e.Code) {
+			e.Code = ""
+		}
+		if repeats(e.Description) {
+			e.Description = "hidden, because it repeats a secret"
+		}
+		if e.Err != nil && repeats(e.Err.Error()) {
+			e.Err = errors.New("hidden, because it repeats a secret")
+		}
+	}
 }
 
 func isEnded(err error) bool { return errors.Is(err, ErrSessionEnded) }

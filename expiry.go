@@ -15,9 +15,11 @@ const (
 	maxLead   = 5 * time.Minute
 	leadShare = 5
 
-	// minLifetime is what a lifetime of zero or less counts as. Such a token
-	// is stale on arrival, but it must not make every request refresh.
-	minLifetime = time.Second
+	// No lifetime counts as less than minLifetime, and one of zero or less as
+	// staleLifetime. Such a token is stale on arrival, if the server means what
+	// it says, but must not make every request refresh.
+	minLifetime   = time.Second
+	staleLifetime = 10 * time.Second
 
 	// maxLifetime keeps nonsense such as an expires_in of 1e18 from
 	// overflowing. Nobody waits that long.
@@ -52,6 +54,9 @@ func age(issued, now int64, elapsed time.Duration) time.Duration {
 // clampLifetime returns a lifetime the rest of this file can count with. The
 // zero lifetime means unknown and is not passed in here.
 func clampLifetime(d time.Duration) time.Duration {
+	if d <= 0 {
+		return staleLifetime
+	}
 	return min(max(d, minLifetime), maxLifetime)
 }
 

@@ -12,7 +12,7 @@ import (
 // exceeds the request and the save of whoever holds it.
 const (
 	lockTime  = time.Minute
-	tryTime   = 100 * time.Millisecond // for a lock that is tried, not awaited
+	tryTime   = time.Second // for a lock that is tried rather than awaited
 	loadTime  = 10 * time.Second
 	saveTime  = 10 * time.Second
 	grantTime = 30 * time.Second
@@ -22,54 +22,55 @@ const (
 	hangTime = time.Second
 )
 
-var errHangs = errors.New("a call to the store has not returned in time")
+var (
+	errHangs = errors.New("it has not returned in time")
+	errBusy  = errors.New("an earlier call has not returned yet")
+	errExit  = errors.New("it has ended without returning")
+)
 
-// call runs one store call with a deadline, in a goroutine of its own, because
-// a store may hang whatever its context says. A call that does is abandoned: it
-// may still take effect, so no other call begins, and no lock is released,
-// before it has returned. The turn is held.
-func call[T any](s *Source, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
+// lands says whether a call can take effect after it has been given up.
+type lands = bool
+
+// call runs one call of the store, or of the Refresher, with a deadline, in a
+// goroutine of its own, because it may hang whatever its context says. A call
+// that does is abandoned. No other call begins before it has returned; and if it
+// may still take effect, no lock is released. The turn is held.
+func call[T any](s *Source, limit time.Duration, late lands, f func(context.Context) (T, error)) (T, error) {
 	var none T
 	t := &s.inTurn
-	if t.abandoned != nil {
-		patience := time.NewTimer(limit)
-		defer patience.Stop()
-		select {
-		case <-t.abandoned:
-			t.abandoned = nil
-		case <-patience.C:
-			return none, errHangs
-		}
+	if t.abandoned != nil && !returned(t.abandoned, limit) {
+		return none, errBusy
 	}
+	t.abandoned, t.landing = nil, false
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	type result struct {
-		value T
-		err   error
-	}
-	results := make(chan result, 1)
-	returned := make(chan struct{})
+	value, err := none, errExit
+	done := make(chan struct{})
 	go func() {
-		var r result
-		defer func() {
-			results <- r
-			close(returned)
-		}()
-		r.value, r.err = f(ctx)
+		defer close(done)
+		value, err = f(ctx)
 	}()
 	select {
-	case r := <-results:
-		return r.value, r.err
+	case <-done:
+		return value, err
 	case <-ctx.Done():
 	}
-	patience := time.NewTimer(hangTime)
+	if returned(done, hangTime) {
+		return value, err
+	}
+	t.abandoned, t.landing = done, late
+	return none, errHangs
+}
+
+// returned waits for a call, for so long.
+func returned(done <-chan struct{}, limit time.Duration) bool {
+	patience := time.NewTimer(limit)
 	defer patience.Stop()
 	select {
-	case r := <-results:
-		return r.value, r.err
+	case <-done:
+		return true
 	case <-patience.C:
-		t.abandoned = returned
-		return none, errHangs
+		return false
 	}
 }
 
@@ -94,6 +95,8 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 		return unlock, nil
 	case s.isClosed():
 		return nil, ErrClosed
+	case errors.Is(err, errHangs):
+		return nil, wrap(ErrLocked, "asking the store for the session lock: %w", err)
 	case ctx.Err() != nil:
 		return nil, wrap(ErrLocked, "gave up after %v: if no other program is at work, one of them hangs; end it", limit)
 	case s.cfg.InsecureUnsaved:
@@ -143,7 +146,7 @@ func (s *Source) lock(ctx context.Context) (unlock func() error, err error) {
 // may still take effect. Then the lock is kept, and saving is tried again.
 func (s *Source) release(unlock func() error) {
 	t := &s.inTurn
-	if t.unsaved && !s.cfg.InsecureUnsaved || t.abandoned != nil {
+	if t.unsaved && !s.cfg.InsecureUnsaved || t.landing {
 		t.held = unlock
 		s.retrySave()
 		return
@@ -152,11 +155,20 @@ func (s *Source) release(unlock func() error) {
 	s.unlock(unlock)
 }
 
+// unlock calls what Store.Lock returned, which may hang, too.
 func (s *Source) unlock(unlock func() error) {
 	if unlock == nil {
 		return
 	}
-	if err := unlock(); err != nil {
+	err := errExit
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = unlock()
+	}()
+	if !returned(done, saveTime) {
+		s.note(wrap(ErrStore, "unlocking the session: %w", errHangs))
+	} else if err != nil {
 		// The lock dies with the process at the latest. Others may wait.
 		s.note(wrap(ErrStore, "unlocking the session: %w", err))
 	}
@@ -165,7 +177,7 @@ func (s *Source) unlock(unlock func() error) {
 // load reads the stored record; nil means that there is none. Only a store that
 // says so positively is believed.
 func (s *Source) load() (*record, error) {
-	data, err := call(s, loadTime, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) })
+	data, err := call(s, loadTime, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -187,7 +199,7 @@ func (s *Source) load() (*record, error) {
 func (s *Source) save(r *record) error {
 	data, err := r.encode()
 	if err == nil {
-		_, err = call(s, saveTime, func(ctx context.Context) (struct{}, error) {
+		_, err = call(s, saveTime, true, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, s.store.Save(ctx, s.key, data)
 		})
 	}
@@ -203,7 +215,7 @@ func (s *Source) setAside() error {
 	if !ok {
 		return nil // what is damaged will be overwritten
 	}
-	_, err := call(s, saveTime, func(ctx context.Context) (struct{}, error) {
+	_, err := call(s, saveTime, true, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, q.SetAside(ctx, s.key)
 	})
 	if err != nil {

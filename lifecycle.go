@@ -14,8 +14,12 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 	t := &s.inTurn
 	fresh := &record{Version: recordVersion, Binding: s.cfg.binding(), ID: rand.Text(), Generation: 1,
 		AccessToken: g.access, RefreshToken: g.refresh,
-		Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra}
+		Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra,
+		Started: time.Now().UTC().Round(0)}
 	fresh.Origin = digest(fresh.credential())
+	if g.access != "" {
+		fresh.OriginAccess = digest(g.access)
+	}
 	unlock, err := s.acquire(lockTime)
 	if err == nil {
 		defer s.release(unlock)
@@ -25,18 +29,20 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 			return nil
 		}
 	}
-	if r := t.session; err != nil && r != nil && r.Ended == nil && r.Origin == fresh.Origin {
+	if r := t.session; err != nil && r != nil && r.isFrom(fresh) {
 		return err // what is in use has come from this login, and is newer
 	}
-	t.session, t.base, t.unsaved, t.dead = fresh, time.Now(), err != nil, ""
+	t.session, t.base, t.unsaved, t.dead, t.unburied = fresh, time.Now(), err != nil, "", false
 	t.storeFailures, t.misfits = 0, 0
 	s.note(err)
 	s.show(nil)
 	s.emit(EventLoggedIn, nil)
 	if err != nil {
 		s.emit(EventNotPersisted, err)
-		s.retrySave()
-		return wrap(ErrNotPersisted, "they are in use, and lost when the program ends, unless a later attempt succeeds: %w", err)
+		if unlock == nil {
+			s.retrySave() // otherwise release does so
+		}
+		return wrap(ErrNotPersisted, "they are lost when the program ends, unless a later attempt succeeds: %w", err)
 	}
 	return nil
 }
@@ -46,17 +52,18 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 func (s *Source) replace(fresh *record) (known bool, err error) {
 	t := &s.inTurn
 	stored, err := s.load()
-	if isDamaged(err) {
+	damaged := isDamaged(err)
+	if damaged {
 		err = s.setAside()
 	}
 	if err != nil {
 		return false, err
 	}
-	if reconcile(t.session, !t.unsaved, stored) != keep {
+	if !damaged && reconcile(t.session, !t.unsaved, stored) != keep {
 		s.adopt(stored)
 	}
-	if r := t.session; r != nil && r.Ended == nil && r.Origin == fresh.Origin {
-		if t.unsaved {
+	if r := t.session; r != nil && r.isFrom(fresh) {
+		if t.unsaved = t.unsaved || damaged; t.unsaved {
 			s.put(r)
 		}
 		return true, nil
@@ -99,6 +106,9 @@ func (s *Source) logout() error {
 	if err == nil { // what cannot be read is not overwritten
 		err = s.save(tomb)
 	}
+	if t.unburied = err != nil; t.unburied {
+		s.retrySave()
+	}
 	s.note(err)
 	s.show(nil)
 	s.emit(EventLoggedOut, err)
@@ -131,10 +141,10 @@ func (s *Source) revoke(r *record) error {
 
 // retrySave has a later flight save what could not be saved.
 func (s *Source) retrySave() {
-	if s.cfg.InsecureUnsaved {
+	t := &s.inTurn
+	if s.cfg.InsecureUnsaved && !t.landing {
 		return
 	}
-	t := &s.inTurn
 	t.saveFailures++
 	d := backoff(t.saveFailures, s.random())
 	s.mu.Lock()
@@ -168,6 +178,14 @@ func (s *Source) finish() error {
 	}
 	// Nobody has the turn any more, and nobody will have it again.
 	t := &s.inTurn
+	if t.landing {
+		select {
+		case <-t.abandoned:
+			t.landing = false
+		case <-ctx.Done(): // the lock stays, for as long as the program does
+			return wrap(ErrNotPersisted, "a call to the store has not returned within %v", closeTime)
+		}
+	}
 	var err error
 	if t.unsaved {
 		if t.held == nil && !s.cfg.InsecureUnsaved {
@@ -180,19 +198,15 @@ func (s *Source) finish() error {
 			_, err = s.catchUp(reasonSave)
 		}
 	}
-	if t.abandoned != nil {
-		select {
-		case <-t.abandoned:
-		case <-ctx.Done(): // the lock stays, for as long as the program does
-			return wrap(ErrNotPersisted, "a call to the store has not returned within %v", closeTime)
-		}
-	}
 	unlock := t.held
 	t.held = nil
 	s.unlock(unlock)
 	if t.unsaved {
 		if err == nil {
 			err = s.Status().LastError
+		}
+		if n, ok := err.(*named); ok {
+			err = n.err
 		}
 		return wrap(ErrNotPersisted, "they are lost with this program; log in again: %w", err)
 	}

@@ -26,7 +26,9 @@ import (
 // with the refresh_token grant (RFC 6749 section 6).
 //
 // The Source calls Refresh for one refresh at a time, across all processes that
-// share the session, with a context of its own that ends after 30 seconds. old
+// share the session, with a context of its own that ends after 30 seconds. When
+// it has ended, Refresh must return: an answer that comes later is lost. Refresh
+// must not ask the Source for a token, or it waits for itself. old
 // is the token to replace, with its refresh token if it has one; it may be
 // modified. The result's RefreshToken, if not empty, replaces the old one; its
 // Expiry or ExpiresIn tells its lifetime.
@@ -84,7 +86,7 @@ func (e *endpoint) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Toke
 	answer, err := e.post(ctx, e.oauth2.Endpoint.TokenURL, form)
 	if failed := new(sendError); errors.As(err, &failed) {
 		if failed.unsent {
-			return nil, &RefreshError{class: classUnsent, Temporary: true, Err: failed.err}
+			return nil, &RefreshError{class: classTransient, Temporary: true, Err: failed.err}
 		}
 		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: failed.err}
 	}
@@ -102,6 +104,7 @@ func (e *endpoint) revoke(ctx context.Context, token, hint string) error {
 		return nil
 	}
 	refusal := answer.refusal()
+	refusal.hide(token, e.oauth2.ClientSecret)
 	return fmt.Errorf("revocation endpoint answered %d %s", refusal.Status, refusal.Code)
 }
 
@@ -150,7 +153,7 @@ func (e *endpoint) post(ctx context.Context, target string, form url.Values) (*a
 	a := &answer{status: resp.StatusCode, header: resp.Header}
 	a.body, a.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if len(a.body) > maxAnswer {
-		a.body, a.err = nil, fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+		a.body, a.err = a.body[:maxAnswer], fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
 	}
 	a.err = bare(a.err)
 	return a, nil
@@ -200,18 +203,22 @@ func (a *answer) token(start time.Time, acceptForm, assumeBearer bool) (*oauth2.
 		return nil, a.refusal()
 	}
 	all, repeated, err := a.members()
-	_, failed := all["error"]
-	if a.err == nil && err == nil && failed {
-		return nil, a.refusal()
-	}
-	// From here on the server has acted, whatever is wrong with its answer.
 	salvaged := ""
 	if rt, ok := text(all["refresh_token"]); ok && rt != "" && printable(rt) && !repeated["refresh_token"] {
 		salvaged = rt
 	}
 	unusable := func(err error) error {
-		return &RefreshError{class: classUnknown, Status: a.status, Temporary: true, OutcomeUnknown: salvaged == "",
-			Err: err, salvaged: salvaged}
+		e := unusable(salvaged, err)
+		e.Status = a.status
+		return e
+	}
+	// Without an error, or with new tokens beside it, the server has acted,
+	// whatever is wrong with its answer.
+	if code, _ := text(all["error"]); a.err == nil && err == nil && code != "" {
+		if salvaged == "" {
+			return nil, a.refusal()
+		}
+		return nil, unusable(errors.New("the answer has an error beside tokens"))
 	}
 	switch {
 	case a.err != nil:
@@ -243,6 +250,19 @@ func (a *answer) token(start time.Time, acceptForm, assumeBearer bool) (*oauth2.
 		tok.Expiry, tok.ExpiresIn = start.Add(d), int64(d/time.Second)
 	}
 	return tok.WithExtra(map[string]any{allMembers: all}), nil
+}
+
+// unusable makes an error of an answer without a usable access token. Its refresh
+// token is kept, if there is one; without one, nobody knows what has happened to
+// the old one.
+func unusable(refreshToken string, err error) *RefreshError {
+	e := &RefreshError{class: classTransient, Temporary: true, Err: err}
+	if refreshToken != "" && printable(refreshToken) {
+		e.salvaged = refreshToken
+	} else {
+		e.class, e.OutcomeUnknown = classUnknown, true
+	}
+	return e
 }
 
 func (a *answer) formEncoded() bool {
@@ -325,8 +345,7 @@ func seconds(n float64) time.Duration {
 type class string
 
 const (
-	classUnsent        class = "unsent"        // provably nothing was sent
-	classTransient     class = "transient"     // not processed; later, perhaps
+	classTransient     class = "transient"     // not sent, or not processed; later, perhaps
 	classUnknown       class = "unknown"       // perhaps processed
 	classEnded         class = "ended"         // the grant is dead
 	classDenied        class = "denied"        // the grant is dead, in other words
@@ -413,6 +432,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 func refreshErrorOf(err error, spends bool) *RefreshError {
 	if e := new(RefreshError); errors.As(err, &e) {
 		c := *e // the Source adds what it knows to a copy
+		c.RetryAfter = min(max(c.RetryAfter, 0), maxRetryAfter)
 		if c.class == "" {
 			switch {
 			case c.OutcomeUnknown:
@@ -434,10 +454,7 @@ func refreshErrorOf(err error, spends bool) *RefreshError {
 		return &RefreshError{class: classEnded, ended: true, Err: err}
 	}
 	e := &RefreshError{class: classTransient, Temporary: true, Err: bare(err)}
-	switch {
-	case isUnsent(err):
-		e.class = classUnsent
-	case spends:
+	if spends && !isUnsent(err) {
 		e.class, e.OutcomeUnknown = classUnknown, true
 	}
 	return e

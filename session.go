@@ -25,11 +25,14 @@ type record struct {
 	Binding binding `json:"binding"`
 
 	// ID tells one login from the next. Generation counts the refreshes since
-	// the login, whose own tokens are generation 1. Origin is the digest of
-	// the token that the login yielded.
-	ID         string `json:"id"`
-	Generation uint64 `json:"generation"`
-	Origin     string `json:"origin,omitempty"`
+	// the login, whose own tokens are generation 1. Started is when that was.
+	// Origin is the digest of the refresh token that the login yielded, or else
+	// of the access token, and OriginAccess that of the latter.
+	ID           string    `json:"id"`
+	Generation   uint64    `json:"generation"`
+	Started      time.Time `json:"started,omitzero"`
+	Origin       string    `json:"origin,omitempty"`
+	OriginAccess string    `json:"origin_access,omitempty"`
 
 	// Ended makes the record a tombstone, which has no tokens.
 	Ended *ending `json:"ended,omitempty"`
@@ -113,7 +116,7 @@ type forced struct {
 }
 
 // members are the names of record's own members; any other is kept as it is.
-var members = []string{"version", "binding", "id", "generation", "origin", "ended", "access_token", "refresh_token",
+var members = []string{"version", "binding", "id", "generation", "started", "origin", "origin_access", "ended", "access_token", "refresh_token",
 	"issued", "lifetime_ns", "refresh_in_ns", "extra", "mark", "pause", "forced", "padding"}
 
 var (
@@ -193,7 +196,7 @@ func (r *record) with(edit func(*record)) *record {
 
 // tombstone returns the record that stays when the session is over.
 func (r *record) tombstone(e ending) *record {
-	return &record{Version: recordVersion, Binding: r.Binding, ID: r.ID, Generation: r.Generation, Origin: r.Origin,
+	return &record{Version: recordVersion, Binding: r.Binding, ID: r.ID, Generation: r.Generation, Started: r.Started,
 		Ended: &e, unknown: r.unknown}
 }
 
@@ -215,6 +218,14 @@ func (r *record) interrupted() time.Time {
 		return time.Time{}
 	}
 	return r.Mark.At
+}
+
+// isFrom reports whether r goes back to the login whose record is handed in. A
+// server that does not rotate may answer a new login with the refresh token that
+// r has, but hardly with the same access token.
+func (r *record) isFrom(login *record) bool {
+	renewed := r.RefreshToken == login.RefreshToken && login.OriginAccess != "" && login.OriginAccess != r.OriginAccess
+	return r.Ended == nil && r.Origin != "" && r.Origin == login.Origin && !renewed
 }
 
 // credential returns what the session's next refresh rests on.
@@ -389,8 +400,11 @@ func reconcile(ours *record, saved bool, stored *record) verdict {
 		if saved {
 			return believe // logged out and in again elsewhere
 		}
-		if stored.Ended == nil && stored.Origin != "" && stored.Origin == ours.Origin && stored.Generation >= ours.Generation {
+		if stored.isFrom(ours) && stored.Generation >= ours.Generation {
 			return believe // no new login: this one was handed in again while the store could not be read
+		}
+		if stored.Started.After(ours.Started) {
+			return believe // a later login elsewhere, or one that has ended
 		}
 		return keep // a login that has not been saved yet
 	case stored.Ended != nil:

@@ -48,10 +48,8 @@ func (s *Source) fly(why reason) <-chan singleflight.Result {
 			return nil, ErrClosed
 		}
 		defer s.end()
-		if err := s.turn.Acquire(context.Background(), 1); err != nil {
-			return nil, err
-		}
-		defer s.turn.Release(1)
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
 		return nil, s.flight(why)
 	})
 }
@@ -59,18 +57,22 @@ func (s *Source) fly(why reason) <-chan singleflight.Result {
 // detached runs an operation in its turn, in a goroutine of its own. If ctx
 // ends while it waits for its turn, it does not take place.
 func (s *Source) detached(ctx context.Context, operation func() error) error {
+	if ctx.Err() != nil {
+		return contextError(ctx)
+	}
 	if !s.begin() {
 		return ErrClosed
 	}
 	done := make(chan error, 1)
 	go func() {
 		defer s.end()
-		if s.turn.Acquire(ctx, 1) != nil {
+		select {
+		case s.turn <- struct{}{}:
+			defer func() { <-s.turn }()
+			done <- operation()
+		case <-ctx.Done():
 			done <- contextError(ctx)
-			return
 		}
-		defer s.turn.Release(1)
-		done <- operation()
 	}()
 	select {
 	case err := <-done:
@@ -86,7 +88,7 @@ func (s *Source) wait(ctx context.Context) (*view, error) {
 		now := time.Now()
 		v := s.current.Load()
 		switch {
-		case v.usable(now) && v.age(now) < v.refresh:
+		case v.usable(now) && v.age(now) < v.freshUntil:
 			return v, nil
 		case v.usable(now):
 			if v = s.tend(ctx, v); v.usable(time.Now()) {
@@ -121,7 +123,7 @@ func (s *Source) join(ctx context.Context) error {
 // flight has ended or the token has expired. It returns the view there is then.
 func (s *Source) tend(ctx context.Context, v *view) *view {
 	elected := *v
-	elected.refresh = v.expire
+	elected.freshUntil = v.expire
 	if !s.current.CompareAndSwap(v, &elected) {
 		return s.current.Load()
 	}
@@ -171,17 +173,15 @@ func (s *Source) renew(ctx context.Context, rejected string) (*view, error) {
 			return v, nil
 		}
 		if before != nil && v.id == before.id && v.generation > before.generation {
-			return nil, errSameToken
+			return nil, &RefreshError{class: classRefused, Err: errors.New(
+				"the API rejects the token, and the server issues the same one again: check the token's audience and scope")}
 		}
 	}
-	return nil, errOverBudget
+	return nil, &RefreshError{class: classTransient, Temporary: true, Err: errors.New("there is no newer token yet")}
 }
 
-var errSameToken = &RefreshError{class: classRefused, Err: errors.New(
-	"the API rejects the token, and the server issues the same one again: check the token's audience and scope")}
-
 // reject takes the token out of use if it is the current one. While rejections
-// are not believed, it returns errOverBudget.
+// are not believed, it says so.
 func (s *Source) reject(token string) error {
 	for {
 		now := time.Now()
@@ -190,10 +190,10 @@ func (s *Source) reject(token string) error {
 			return nil
 		}
 		if now.Before(v.overBudget) {
-			return errOverBudget
+			return overBudget(v.overBudget.Sub(now))
 		}
 		dead := *v
-		dead.rejected, dead.refresh = true, 0
+		dead.rejected, dead.freshUntil = true, 0
 		if s.current.CompareAndSwap(v, &dead) {
 			s.emit(EventRejected, nil)
 			return nil
@@ -201,8 +201,11 @@ func (s *Source) reject(token string) error {
 	}
 }
 
-var errOverBudget = &RefreshError{class: classRefused, Err: errors.New(
-	"the API rejects every new token, so for now no more are asked for: check the token's audience and scope, and the API's clock")}
+// overBudget is what a rejection gets that is not believed for the time d.
+func overBudget(d time.Duration) *RefreshError {
+	return &RefreshError{class: classRefused, Temporary: true, RetryAfter: d, Err: errors.New(
+		"too many new tokens were rejected in a short time: check the token's audience and scope, and the API's clock")}
+}
 
 // schedule sets the timer for a session that is kept fresh in the background.
 // s.mu is held.
@@ -215,8 +218,8 @@ func (s *Source) schedule(v *view) {
 	switch {
 	case v.usable(now) && v.due != never:
 		s.timer = time.AfterFunc(max(v.due-v.age(now), 0), s.wake)
-	case v.again:
-		s.timer = time.AfterFunc(max(v.retry.Sub(now), 0), s.wake)
+	case !v.wake.IsZero():
+		s.timer = time.AfterFunc(max(v.wake.Sub(now), 0), s.wake)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -37,7 +36,7 @@ type Source struct {
 
 	// turn is held by the one goroutine that may lock and use the store, and
 	// change the fields of inTurn.
-	turn   *semaphore.Weighted
+	turn   chan struct{} // of one element
 	inTurn inTurn
 
 	mu        sync.Mutex // guards what follows
@@ -51,8 +50,8 @@ type Source struct {
 	status    Status
 }
 
-// New checks the Config and returns a Source for its session. It does not touch
-// the store or the network.
+// New checks the Config and returns a Source for its session. It does not wait
+// for the store or the network.
 func New(cfg Config) (*Source, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -64,7 +63,7 @@ func New(cfg Config) (*Source, error) {
 		grant:  cfg.Refresher,
 		server: newEndpoint(&cfg),
 		random: rand.Float64,
-		turn:   semaphore.NewWeighted(1),
+		turn:   make(chan struct{}, 1),
 		events: events{deliver: cfg.OnEvent},
 		status: Status{State: StateUnknown, Session: cfg.Session},
 	}
@@ -74,6 +73,9 @@ func New(cfg Config) (*Source, error) {
 	}
 	if s.grant == nil {
 		s.grant = s.server
+	}
+	if s.cfg.Background {
+		s.fly(reasonNeed)
 	}
 	return s, nil
 }
@@ -96,7 +98,7 @@ func (s *Source) Token(ctx context.Context) (*oauth2.Token, error) {
 
 // view is Token for those who need more than the token.
 func (s *Source) view(ctx context.Context) (*view, error) {
-	if v := s.current.Load(); v != nil && v.age(time.Now()) < v.refresh {
+	if v := s.current.Load(); v != nil && v.age(time.Now()) < v.freshUntil {
 		return v, nil
 	}
 	v, err := s.wait(ctx)
@@ -212,7 +214,7 @@ func (s *Source) Logout(ctx context.Context) error {
 	return public(s.detached(ctx, s.logout))
 }
 
-// Close ends the Source. It waits, for about a minute at most, for a refresh
+// Close ends the Source. It waits, for a minute and a half at most, for a refresh
 // that is under way and its save, and tries once more to save what could not be
 // saved; if that fails, the error is ErrNotPersisted. For Config.OnEvent to
 // return from what it has been told, it waits a second. The session lives on in

@@ -21,10 +21,10 @@ type view struct {
 	issued     int64     // wall clock, nanoseconds
 	base       time.Time // when elapsed time began to count, monotonic
 
-	// refresh is the age from which Token does not take the short way. It is
+	// freshUntil is the age from which Token does not take the short way. It is
 	// due, the age at which a refresh is to be tried, or expire, the age at
 	// which the token is dead, while somebody is trying.
-	refresh, due, expire time.Duration
+	freshUntil, due, expire time.Duration
 
 	// rejected: an API has rejected the token, which is about to be replaced.
 	// Until overBudget, such rejections are not believed.
@@ -32,12 +32,10 @@ type view struct {
 	overBudget time.Time
 
 	// err is what callers get who need a token, until retry; then a flight is
-	// worth while, and with again the Source starts one by itself if it keeps
-	// the session fresh in the background. Without err, and without a token that
-	// can be used, that is now.
-	err   error
-	retry time.Time
-	again bool
+	// worth while. Without a token that can be used, a Source that keeps its
+	// session fresh in the background starts one by itself at wake; zero: never.
+	err         error
+	retry, wake time.Time
 }
 
 func (v *view) age(now time.Time) time.Duration {
@@ -91,27 +89,32 @@ func (s *Source) show(adjust func(*view)) *view {
 func (s *Source) compose(old *view) *view {
 	t := &s.inTurn
 	v := &view{}
-	v.again = t.session != nil && t.session.Ended == nil && s.refreshable(t.session)
-	if r := t.session; r != nil && r.AccessToken != "" {
+	if r := t.session; r != nil && r.Ended == nil && r.AccessToken != "" {
 		v.id, v.generation, v.issued, v.base = r.ID, r.Generation, r.Issued.UnixNano(), t.base
 		v.expire, v.due = never, s.dueAge(r)
 		if r.Lifetime > 0 {
 			v.expire = r.Lifetime
 			v.due = min(v.due, v.expire)
 		}
-		v.refresh = v.due
-		if old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken {
-			v.token, v.header = old.token, old.header
+		v.freshUntil = v.due
+		if same := old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken; same {
 			v.overBudget = old.overBudget
 			if old.rejected && old.generation == r.Generation { // else the server stands by it
-				v.rejected, v.refresh = true, 0
+				v.rejected, v.freshUntil = true, 0
 			}
-		} else {
+			if old.issued == v.issued && old.expire == v.expire {
+				v.token, v.header = old.token, old.header
+			}
+		}
+		if v.token == nil {
 			v.token, v.header = r.token(), []string{"Bearer " + r.AccessToken}
 		}
 	}
+	now := time.Now()
 	if err := s.sessionError(); err != nil {
-		v.err, v.retry = err, time.Now().Add(glance)
+		v.err, v.retry = err, now.Add(glance)
+	} else if s.refreshable(t.session) {
+		v.wake = now
 	}
 	return v
 }
@@ -179,13 +182,23 @@ func (s *Source) describeStatus(v *view) {
 	s.status = st
 }
 
+// isDead reports whether a stored record is of a session that is over, though
+// the store could not be told. The turn is held.
+func (s *Source) isDead(stored *record) bool {
+	dead := s.inTurn.dead
+	return dead != "" && stored != nil && stored.Ended == nil && digest(stored.credential()) == dead
+}
+
 // adopt makes what is stored the session in memory; nil: nobody is logged in.
 // The turn is held.
 func (s *Source) adopt(stored *record) {
 	t := &s.inTurn
 	ours := t.session
-	if stored != nil && stored.Ended == nil && t.dead != "" && digest(stored.credential()) == t.dead {
+	if s.isDead(stored) {
 		return // over, though the store could not be told
+	}
+	if stored != nil && stored.Mark != nil && stored.Mark.Nonce == t.unused {
+		stored = stored.with(func(r *record) { r.Mark = nil })
 	}
 	if stored.sameTokens(ours) {
 		t.session, t.unsaved = stored, false // it may tell of a newer pause
