@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -74,7 +75,7 @@ func TestRefreshAge(t *testing.T) {
 
 func TestBackoff(t *testing.T) {
 	for n, longest := range map[int]time.Duration{0: time.Second, 1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second,
-		6: 32 * time.Second, 7: time.Minute, 8: time.Minute, 1 << 40: time.Minute} {
+		6: 32 * time.Second, 7: time.Minute, 8: time.Minute, math.MaxInt32: time.Minute} {
 		if got := backoff(n, 0); got != longest/10 {
 			t.Errorf("failure %d: shortest pause %v, want %v", n, got, longest/10)
 		}

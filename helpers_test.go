@@ -147,13 +147,12 @@ func (r *recorder) count(kind freshtoken.EventKind) (n int) {
 type faulty struct {
 	freshtoken.Store
 
-	mu     sync.Mutex // guards what follows
-	load   func() error
-	save   func() error
-	lock   func() error
-	delete func() error
-	saves  int
-	loads  int
+	mu    sync.Mutex // guards what follows
+	load  func() error
+	save  func() error
+	lock  func() error
+	saves int
+	loads int
 }
 
 func (f *faulty) set(edit func(*faulty)) {

@@ -191,7 +191,7 @@ func (c *client) locked(path dbus.ObjectPath) error {
 	locked, ok := v.Value().(bool)
 	switch {
 	case !ok:
-		return because(ErrBroken, errors.New("Locked is not a boolean"))
+		return because(ErrBroken, errors.New("the property Locked is not a boolean"))
 	case locked:
 		return ErrLocked
 	}

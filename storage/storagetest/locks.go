@@ -86,7 +86,7 @@ func increment(s Store, inside *atomic.Int32) (err error) {
 	defer cancel()
 	unlock, err := s.Lock(ctx, "count")
 	if err != nil {
-		return fmt.Errorf("Lock: %w", err)
+		return fmt.Errorf("calling Lock: %w", err)
 	}
 	defer func() {
 		inside.Add(-1)
@@ -103,7 +103,7 @@ func increment(s Store, inside *atomic.Int32) (err error) {
 	}
 	runtime.Gosched()
 	if err := s.Save(ctx, "count", []byte(strconv.Itoa(count+1))); err != nil {
-		return fmt.Errorf("Save: %w", err)
+		return fmt.Errorf("calling Save: %w", err)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func loadCount(ctx context.Context, s Store) (int, error) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("Load: %w", err)
+		return 0, fmt.Errorf("calling Load: %w", err)
 	}
 	count, err := strconv.Atoi(string(b))
 	if err != nil {
