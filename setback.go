@@ -1,0 +1,190 @@
+package freshtoken
+
+import "time"
+
+// What happens when an attempt brings no token: what it means for the session,
+// what callers are told, and when it is worth trying again.
+
+const (
+	// A grant that is refused in no clear words is asked for this many times,
+	// spaced, before the session counts as ended; and then this often, since
+	// a firewall or a broken deployment can refuse like that for a while.
+	maxRefusals    = 3
+	uncertainPause = 5 * time.Minute
+
+	// glance is how often a session that is absent or ended, or a store that
+	// fails, is looked at on behalf of all callers.
+	glance = time.Second
+)
+
+// failed deals with an attempt that brought no token: it says what that means
+// for the session (RefreshError), and how long to leave the server alone.
+// interrupted is when an earlier attempt may have spent the refresh token.
+func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error {
+	t := &s.inTurn
+	now := time.Now()
+	p := &pause{From: now.UTC().Round(0), Failures: 1, Class: e.class, Status: e.Status, Code: e.Code, Description: e.Description}
+	if r.Pause != nil && r.Pause.Class == p.Class {
+		p.Failures = r.Pause.Failures + 1
+	}
+	d := max(backoff(p.Failures, s.random()), e.RetryAfter)
+	next := r.with(func(c *record) { c.Mark, c.Padding = nil, "" })
+	if e.salvaged != "" {
+		next.Generation++
+		next.RefreshToken, e.salvaged = e.salvaged, ""
+		if s.current.Load().rejected {
+			next.AccessToken = ""
+		}
+		t.unsaved = true
+	}
+	switch e.class {
+	case classEnded:
+		e.Interrupted = interrupted
+		return s.ended(r, e)
+	case classDenied, classRefused:
+		e.Interrupted = interrupted
+		if e.class == classDenied || p.Failures >= maxRefusals {
+			d = max(d, uncertainPause)
+		}
+	case classConfiguration:
+		t.misfits++
+		d = backoff(t.misfits, s.random())
+		p = nil // another program may be configured better
+	case classUnknown:
+		next.Mark = r.Mark
+		e.promptly = p.Failures == 1 && e.RetryAfter == 0
+	}
+	if p != nil {
+		p.Until = p.From.Add(d)
+		p.explain(e)
+	}
+	next.Pause = p
+	if err := s.put(next); err != nil && t.unsaved {
+		s.emit(EventNotPersisted, err)
+	}
+	if e.class == classUnknown && p.Failures > 1 && s.current.Load().usable(now) {
+		d = never // the refresh token may be spent: not again while the access token lives
+	}
+	return s.fail(e, d)
+}
+
+// explain says in e what a pause of this kind means.
+func (p *pause) explain(e *RefreshError) {
+	switch p.Class {
+	case classDenied:
+		e.ended, e.Uncertain, e.Temporary = true, true, false
+	case classRefused:
+		e.ended = p.Failures >= maxRefusals
+		e.Uncertain, e.Temporary = e.ended, !e.ended
+	}
+}
+
+// keepPause honours the pause that the last failure, of whatever process, has
+// left in the record. done says that it forbids a refresh now.
+func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err error) {
+	left := remaining(p.From, p.Until, now)
+	if v.usable(now) && p.Class == classUnknown && p.Failures > 1 {
+		left = never // the refresh token may be spent: not again while the access token lives
+	}
+	if left == 0 {
+		return false, nil
+	}
+	e := &RefreshError{class: p.Class, Status: p.Status, Code: p.Code, Description: p.Description,
+		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: s.inTurn.session.interrupted()}
+	p.explain(e)
+	if v.usable(now) {
+		s.postpone(left)
+		return true, nil
+	}
+	return true, s.fail(e, left)
+}
+
+// ended deals with a refresh token that the server has refused for good.
+func (s *Source) ended(r *record, e *RefreshError) error {
+	t := &s.inTurn
+	if stored, err := s.load(); err == nil && reconcile(r, !t.unsaved, stored) != keep && !stored.sameTokens(r) {
+		s.adopt(stored) // a process that knows no lock was faster
+		_, err := s.settled(reasonNeed)
+		return err
+	}
+	tomb := r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), Status: e.Status, Code: e.Code,
+		Description: e.Description, Interrupted: e.Interrupted})
+	t.dead, t.unsaved = digest(r.credential()), false
+	if s.put(tomb) != nil { // until it is, other processes ask the server, and are told the same
+		t.unburied = true
+		s.retrySave()
+	}
+	s.emit(EventSessionEnded, e)
+	return s.fail(e, glance)
+}
+
+// fail shows callers that a refresh has failed, and keeps the Source from
+// trying again for a while. A token that is still good stays in use.
+func (s *Source) fail(e *RefreshError, d time.Duration) error {
+	if d != never && (!e.ended || e.Uncertain) {
+		e.RetryAfter = d
+	}
+	s.note(e)
+	s.emit(EventRefreshFailed, e)
+	if s.current.Load().usable(time.Now()) {
+		s.postpone(d)
+		return e
+	}
+	if d == never { // the token has died while this was written down
+		d = backoff(1, s.random())
+	}
+	s.show(func(v *view) {
+		v.err, v.retry, v.wake = e, time.Now().Add(d), time.Time{}
+		if e.Temporary || e.Uncertain {
+			v.wake = v.retry
+		}
+	})
+	return e
+}
+
+// storeFailed is fail for a store that cannot be used. Nothing has been spent.
+func (s *Source) storeFailed(err error) error {
+	t := &s.inTurn
+	t.storeFailures++
+	pause := backoff(t.storeFailures, s.random())
+	if last := s.Status().LastError; last == nil || last.Error() != public(err).Error() {
+		s.emit(EventRefreshFailed, err)
+	}
+	s.note(err)
+	if s.current.Load().usable(time.Now()) {
+		s.postpone(pause)
+		return err
+	}
+	s.show(func(v *view) {
+		// A caller may have just unlocked the keyring; nobody did so for the
+		// background.
+		v.err, v.retry, v.wake = err, time.Now().Add(glance), time.Now().Add(max(pause, glance))
+	})
+	return err
+}
+
+// postpone puts off the next look at a token that is due.
+func (s *Source) postpone(d time.Duration) {
+	s.show(func(v *view) {
+		v.due = v.expire
+		if age := v.age(time.Now()); d < v.expire-age {
+			v.due = age + d
+		}
+		if !v.rejected { // or callers would go on with it
+			v.freshUntil = v.due
+		}
+	})
+}
+
+// disbelieve ignores rejections of the token for a while, because the API has
+// rejected too many.
+func (s *Source) disbelieve(d time.Duration) error {
+	e := overBudget(d)
+	s.emit(EventOverBudget, e)
+	s.note(e)
+	s.show(func(v *view) {
+		v.rejected, v.freshUntil = false, v.due
+		v.overBudget = time.Now().Add(d)
+	})
+	return e
+}
