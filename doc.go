@@ -7,9 +7,9 @@
 // # What you need
 //
 // A [Source] keeps a session. It needs the client and the endpoints, as an
-// [golang.org/x/oauth2.Config], and a place to keep the session, a [Store]. To
-// start a session, hand the token of a login to [Source.SetToken], however it
-// was had; to end it, call [Source.Logout].
+// oauth2.Config, and a place to keep the session, a [Store]. To start a session,
+// hand the token of a login to [Source.SetToken], however it was had; to end it,
+// call [Source.Logout].
 //
 //	src, err := freshtoken.New(freshtoken.Config{OAuth2: cfg, Store: store})
 //	err = src.SetToken(ctx, tok)
@@ -17,13 +17,13 @@
 //
 // # Which way to use it
 //
-// As an [net/http.Client]: [Source.Client], or a [Transport] of your own over
+// As an http.Client: [Source.Client], or a [Transport] of your own over
 // any base. This is the way for APIs: it replays a request whose token was
 // rejected, and knows which origins may see the token.
 //
-// As an [golang.org/x/oauth2.TokenSource], for libraries that want one:
-// [Source.TokenSource]. Such a library attaches the token by itself, and does
-// not tell when an API rejects it.
+// As an oauth2.TokenSource, for libraries that want one: [Source.TokenSource].
+// Such a library attaches the token by itself, and does not tell when an API
+// rejects it.
 //
 // As a token: [Source.Token] before each use, and [Source.Refresh] when an API
 // has rejected it. The call costs an atomic load and a look at the clock; keep
@@ -53,9 +53,10 @@
 //
 // # When something fails
 //
-// Branch on the errors with [errors.Is]: [ErrNoSession] and [ErrSessionEnded]
-// ask for a login; [ErrLocked], [ErrStore] and a [*RefreshError] that is
-// Temporary pass; the others are for the developer. Transient failures do not
+// Branch on the errors with errors.Is: [ErrNoSession] and [ErrSessionEnded] ask
+// for a login; [ErrLocked] and a [*RefreshError] that is Temporary pass; what to
+// do about [ErrStore], the text says: free the disk, unlock the keyring, enter
+// the right passphrase. The others are for the developer. Transient failures do not
 // reach callers as long as the access token is valid. [Source.Status] and
 // [Config.OnEvent] tell what goes on beneath.
 //
