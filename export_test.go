@@ -10,11 +10,8 @@ func StoreKey(cfg Config) string {
 	return cfg.binding().key()
 }
 
-// SetRandom replaces the randomness of delays, so that a run can be repeated.
-func (s *Source) SetRandom(random func() float64) {
-	s.random = random
-	s.jitter = random()
-}
+// NewWithRandom is New with delays that can be repeated.
+var NewWithRandom = newSource
 
 // EditRecord changes a stored record as another program might.
 func EditRecord(data []byte, edit func(map[string]any)) []byte {

@@ -88,12 +88,11 @@ func (w *modelWorld) boot(slot int, background bool) *modelProcess {
 		net := modelNet{p, account, w.h, w.as.Transport()}
 		cfg.HTTPClient = &http.Client{Transport: net}
 		cfg.OnEvent = func(e freshtoken.Event) { w.h.event(modelEvent{p.id, account, e.Kind, e.Time}) }
-		src, err := freshtoken.New(cfg)
+		random := rand.New(rand.NewPCG(w.plan.seed, uint64(p.id*modelAccounts+account)))
+		src, err := freshtoken.NewWithRandom(cfg, random.Float64)
 		if err != nil {
 			panic(err)
 		}
-		random := rand.New(rand.NewPCG(w.plan.seed, uint64(p.id*modelAccounts+account)))
-		src.SetRandom(random.Float64)
 		p.sources[account] = &modelSource{Source: src, p: p, account: account, client: &http.Client{
 			Transport: &freshtoken.Transport{Source: src, Base: net, Origins: []string{w.as.BaseURL()}}}}
 	}

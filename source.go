@@ -52,7 +52,10 @@ type Source struct {
 
 // New checks the Config and returns a Source for its session. It does not wait
 // for the store or the network.
-func New(cfg Config) (*Source, error) {
+func New(cfg Config) (*Source, error) { return newSource(cfg, rand.Float64) }
+
+// newSource is New with the randomness of its delays: numbers in [0, 1).
+func newSource(cfg Config, random func() float64) (*Source, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -62,12 +65,12 @@ func New(cfg Config) (*Source, error) {
 		store:  cfg.Store,
 		grant:  cfg.Refresher,
 		server: newEndpoint(&cfg),
-		random: rand.Float64,
+		random: random,
+		jitter: random(),
 		turn:   make(chan struct{}, 1),
 		events: events{deliver: cfg.OnEvent},
 		status: Status{State: StateUnknown, Session: cfg.Session},
 	}
-	s.jitter = s.random()
 	if s.store == nil {
 		s.store = newEphemeral()
 	}

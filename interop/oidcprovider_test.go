@@ -264,7 +264,8 @@ func TestEndedSession(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			s := s.in(t)
 			if how == "expired" {
-				s = startServer(t, func(o *serverOptions) { o.AccessLifetime, o.RefreshLifetime = 1, 1 })
+				// The server keeps whole seconds: the first may be over at once.
+				s = startServer(t, func(o *serverOptions) { o.AccessLifetime, o.RefreshLifetime = 5, 5 })
 			}
 			src := s.source(s.config(basic, storage.NewMemory()))
 			f := s.mint(basic)
@@ -291,8 +292,8 @@ func TestEndedSession(t *testing.T) {
 	}
 }
 
-// expired returns when the server has let both tokens of a server with
-// lifetimes of one second expire: they do so together.
+// expired returns when a server whose tokens have the same lifetime has let both
+// expire.
 func (s *server) expired(tok *oauth2.Token) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
