@@ -1,0 +1,147 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshtoken/freshtoken/storage"
+)
+
+func TestSetAside(t *testing.T) {
+	ctx := context.Background()
+	t.Run("File", func(t *testing.T) {
+		needFiles(t)
+		dir := home(t)
+		s := newFile(t, dir, fixedKey(1))
+		if err := s.SetAside(ctx, "alice"); err != nil {
+			t.Errorf("SetAside of nothing: %v", err)
+		}
+		for _, n := range []string{"1", "2"} {
+			if err := os.WriteFile(path(dir, "alice", ".session"), []byte("damaged "+n), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := s.Load(ctx, "alice")
+			wantError(t, "Load", err, storage.ErrCorrupt)
+			if err := s.SetAside(ctx, "alice"); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := os.ReadFile(path(dir, "alice", ".corrupt-"+n)); err != nil || string(b) != "damaged "+n {
+				t.Errorf("set aside: %q, %v", b, err)
+			}
+			if _, err := s.Load(ctx, "alice"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Load after SetAside: %v", err)
+			}
+		}
+		mustSave(t, s, "alice", "new")
+		wantValue(t, s, "alice", "new")
+	})
+	t.Run("Seal", func(t *testing.T) {
+		m := storage.NewMemory()
+		s := storage.Seal(m, fixedKey(1))
+		if err := s.SetAside(ctx, "alice"); err != nil {
+			t.Errorf("SetAside of nothing: %v", err)
+		}
+		for _, n := range []string{"1", "2"} {
+			mustSave(t, m, "alice", "damaged "+n)
+			if err := s.SetAside(ctx, "alice"); err != nil {
+				t.Fatal(err)
+			}
+			wantValue(t, m, "freshtoken.seal/aside-"+n+"/alice", "damaged "+n)
+			if _, err := s.Load(ctx, "alice"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Load after SetAside: %v", err)
+			}
+		}
+		mustSave(t, s, "alice", "new")
+		wantValue(t, s, "alice", "new")
+	})
+}
+
+// TestReservedKeys uses keys that look like the entries of Seal itself.
+func TestReservedKeys(t *testing.T) {
+	s := storage.Seal(storage.NewMemory(), fixedKey(1))
+	keys := []string{"freshtoken.seal/key", "freshtoken.seal/=freshtoken.seal/key", "freshtoken.seal/", "freshtoken.seal/aside-1/alice"}
+	for _, k := range keys {
+		if _, err := s.Load(context.Background(), k); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: %v, want fs.ErrNotExist", k, err)
+		}
+		mustSave(t, s, k, "of "+k)
+	}
+	for _, k := range keys {
+		wantValue(t, s, k, "of "+k)
+	}
+	// A Save under the lock of such a key makes the key of the store, too.
+	s = storage.Seal(storage.NewMemory(), fixedKey(1))
+	unlock, err := s.Lock(context.Background(), "freshtoken.seal/key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	mustSave(t, s, "freshtoken.seal/key", "v")
+}
+
+// TestSweep: what killed processes left is removed when it is old, and nothing
+// else is.
+func TestSweep(t *testing.T) {
+	needFiles(t)
+	dir := home(t)
+	newFile(t, dir, fixedKey(1))
+	old := time.Now().Add(-2 * time.Hour)
+	hash := filepath.Base(path(dir, "alice", ""))
+	for name, stays := range map[string]bool{
+		hash + ".tmp-OLD":                  false,
+		"probe.tmp-OLD":                    false,
+		hash + ".session":                  true,
+		hash + ".lock":                     true,
+		hash + ".corrupt-1":                true,
+		hash + ".tmp-":                     true,
+		hash[1:] + ".tmp-OLD":              true,
+		strings.ToUpper(hash) + ".tmp-OLD": true,
+		"notes.tmp-OLD":                    true,
+	} {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(p, old, old); err != nil {
+			t.Fatal(err)
+		}
+		newFile(t, dir, fixedKey(1))
+		if _, err := os.Lstat(p); (err == nil) != stays {
+			t.Errorf("%s: stays is %v, want %v", name, err == nil, stays)
+		}
+		os.Remove(p)
+	}
+	young := filepath.Join(dir, hash+".tmp-YOUNG")
+	if err := os.WriteFile(young, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newFile(t, dir, fixedKey(1))
+	if _, err := os.Lstat(young); err != nil {
+		t.Errorf("a Save under way lost its file: %v", err)
+	}
+}
+
+func TestTooBig(t *testing.T) {
+	needFiles(t)
+	dir := home(t)
+	s := newFile(t, dir, fixedKey(1))
+	if err := s.Save(context.Background(), "alice", make([]byte, 16<<20+1)); err == nil {
+		t.Error("a value past the limit was saved")
+	}
+	f, err := os.Create(path(dir, "alice", ".session"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(1 << 40); err != nil {
+		t.Skipf("no sparse files here: %v", err)
+	}
+	_, err = s.Load(context.Background(), "alice")
+	wantError(t, "Load", err, storage.ErrCorrupt)
+}
