@@ -293,7 +293,7 @@ func writeNew(path string, value []byte) (err error) {
 // sync makes renames and removals in the directory durable.
 func (d *dir) sync() error {
 	if d.alive == nil {
-		return nil // Windows needs none
+		return nil // Windows cannot: there rename itself waits for the disk
 	}
 	if err := syncOpen(d.alive); err != nil {
 		return failed("sync the directory", err)

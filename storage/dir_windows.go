@@ -20,8 +20,11 @@ func checkKeyFile(string, os.FileInfo) error { return nil }
 // file numbers are not reused at once as they are elsewhere.
 func pinDir(string) (*os.File, error) { return nil, nil }
 
-// syncDir does nothing: Windows refuses it, and NTFS logs changes of its
-// directories.
+// syncDir does nothing: Windows cannot sync a directory. What has to last is
+// put in its place by move instead, which waits for the disk. NTFS logs the
+// changes of its directories in order, so that this takes along what was made
+// or removed on the same volume before. A removal that nothing follows can be
+// undone by a loss of power.
 func syncDir(string) error { return nil }
 
 func syncOpen(*os.File) error { return nil }
@@ -62,7 +65,30 @@ func openFile(ctx context.Context, path string) (f *os.File, err error) {
 }
 
 func rename(ctx context.Context, from, to string) error {
-	return persist(ctx, func() error { return os.Rename(from, to) })
+	return move(ctx, from, to, windows.MOVEFILE_REPLACE_EXISTING)
+}
+
+// place gives the file at from the name to, which must be free.
+func place(ctx context.Context, from, to string) error { return move(ctx, from, to, 0) }
+
+// move renames a file and waits until the disk has the new name: os.Rename
+// leaves that to the cache, and no later call could make up for it.
+func move(ctx context.Context, from, to string, flags uint32) error {
+	fail := func(err error) error { return &os.LinkError{Op: "rename", Old: from, New: to, Err: err} }
+	source, err := windows.UTF16PtrFromString(from)
+	if err != nil {
+		return fail(err)
+	}
+	target, err := windows.UTF16PtrFromString(to)
+	if err != nil {
+		return fail(err)
+	}
+	return persist(ctx, func() error {
+		if err := windows.MoveFileEx(source, target, flags|windows.MOVEFILE_WRITE_THROUGH); err != nil {
+			return fail(err)
+		}
+		return nil
+	})
 }
 
 func remove(ctx context.Context, path string) error {

@@ -60,6 +60,7 @@
 // hashed, not encrypted, and the sizes of values show.
 //
 // Save writes a new file beside the old one, syncs it, renames it over the old
-// one and syncs the directory. At any moment, a loss of power included, there
+// one and syncs the directory; on Windows, which cannot do that, the rename is
+// written through. At any moment, a loss of power included, there
 // is the old value or the new one.
 package storage

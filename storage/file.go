@@ -119,13 +119,15 @@ func (f *File) Load(ctx context.Context, key string) ([]byte, error) { return f.
 
 // Save seals value into a new file and renames it to that of key, both synced
 // to the disk before it returns. It fails as Load does, rather than replace a
-// file that it cannot open; that there is none yet is fine.
+// file that it cannot open; that there is none yet is fine. On Windows the
+// rename is written through.
 func (f *File) Save(ctx context.Context, key string, value []byte) error {
 	return f.s.save(ctx, key, value)
 }
 
 // Delete removes the file of key, be it readable or not, and syncs the
-// directory. A directory or a link of that name is left alone: [ErrUnsafe].
+// directory; Windows cannot do that, so that a loss of power there may undo the
+// removal. A directory or a link of that name is left alone: [ErrUnsafe].
 func (f *File) Delete(ctx context.Context, key string) error { return f.dir.Delete(ctx, key) }
 
 // Lock locks the lock file of key. The lock is the kernel's: it is freed when

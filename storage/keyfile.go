@@ -97,7 +97,7 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 	}
 	key = make([]byte, KeySize)
 	rand.Read(key)
-	if err := publish(path, key); err != nil {
+	if err := publish(ctx, path, key); err != nil {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
 	}
 	kept, err := k.Get(ctx, nil)
@@ -114,24 +114,14 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 // publish makes the file at path with this content, durably and whole: a file
 // made in place could be left empty by a crash, and a key file of no bytes is
 // an error for good. It does not replace what exists.
-func publish(path string, content []byte) error {
+func publish(ctx context.Context, path string, content []byte) error {
 	temp := path + tempExt + rand.Text()
 	if err := writeNew(temp, content); err != nil {
 		return err
 	}
 	defer os.Remove(temp)
-	if err := os.Link(temp, path); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		// No hard links on this file system. The lock keeps our own kind
-		// away from the moment between the look and the rename.
-		if _, lerr := os.Lstat(path); !errors.Is(lerr, fs.ErrNotExist) {
-			return err
-		}
-		if err := os.Rename(temp, path); err != nil {
-			return err
-		}
+	if err := place(ctx, temp, path); err != nil {
+		return err
 	}
 	return syncDir(filepath.Dir(path))
 }
