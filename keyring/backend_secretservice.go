@@ -49,13 +49,10 @@ func precheck(ctx context.Context, prompt bool) error {
 func systemKind(err error) error {
 	var reply dbus.Error
 	if errors.As(err, &reply) {
-		switch reply.Name {
-		case "org.freedesktop.Secret.Error.IsLocked":
+		switch {
+		case reply.Name == "org.freedesktop.Secret.Error.IsLocked":
 			return ErrLocked
-		case "org.freedesktop.DBus.Error.ServiceUnknown",
-			"org.freedesktop.DBus.Error.NameHasNoOwner",
-			"org.freedesktop.DBus.Error.NoReply",
-			"org.freedesktop.DBus.Error.Disconnected":
+		case reply.Name == "org.freedesktop.DBus.Error.Disconnected", secretservice.NamesNoProvider(reply.Name):
 			return ErrUnavailable
 		}
 		return nil

@@ -21,6 +21,8 @@ var systemErrors = []errorOfKind{
 	{&net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, keyring.ErrUnavailable},
 	{dbus.Error{Name: "org.freedesktop.DBus.Error.ServiceUnknown"}, keyring.ErrUnavailable},
 	{dbus.Error{Name: "org.freedesktop.DBus.Error.NoReply"}, keyring.ErrUnavailable},
+	{dbus.Error{Name: "org.freedesktop.DBus.Error.AccessDenied"}, keyring.ErrUnavailable},
+	{dbus.Error{Name: "org.freedesktop.DBus.Error.Spawn.PermissionsInvalid"}, keyring.ErrUnavailable},
 	{dbus.ErrClosed, keyring.ErrUnavailable},
 	{dbus.Error{Name: "org.freedesktop.Secret.Error.IsLocked"}, keyring.ErrLocked},
 	{errors.New("failed to unlock correct collection '/org/freedesktop/secrets/aliases/default'"), keyring.ErrLocked},

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -43,7 +44,9 @@ const (
 
 // Check reports whether items can be read and written right now: nil, or one
 // of the errors above. It returns when ctx is done at the latest, and leaves
-// neither a connection nor a goroutine behind.
+// neither a connection nor a goroutine behind. The one exception is a bus at a
+// tcp: address that does not answer: the attempt to connect, which knows no
+// context, goes on unseen until the system gives it up.
 func Check(ctx context.Context) error {
 	return visit(ctx, func(c *client) error {
 		path, err := c.collection()
@@ -85,9 +88,9 @@ type client struct {
 func visit(ctx context.Context, f func(*client) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the goroutine with which the connection watches ctx
-	conn, err := dbus.SessionBusPrivateNoAutoStartup(dbus.WithContext(ctx))
+	conn, err := dial(ctx)
 	if err != nil {
-		return connectError(err)
+		return err
 	}
 	defer conn.Close()
 	c := &client{ctx: ctx, conn: conn}
@@ -99,6 +102,29 @@ func visit(ctx context.Context, f func(*client) error) error {
 		return c.fault(ErrDeadBus, err)
 	}
 	return f(c)
+}
+
+// dial connects to the session bus. The attempt to knows no context; one that
+// succeeds too late finds ctx done, and the connection closes itself.
+func dial(ctx context.Context) (*dbus.Conn, error) {
+	type answer struct {
+		conn *dbus.Conn
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		conn, err := dbus.SessionBusPrivateNoAutoStartup(dbus.WithContext(ctx))
+		done <- answer{conn, err}
+	}()
+	select {
+	case a := <-done:
+		if a.err != nil {
+			return nil, connectError(a.err)
+		}
+		return a.conn, nil
+	case <-ctx.Done():
+		return nil, because(ErrTimeout, ctx.Err())
+	}
 }
 
 // connectError tells an address that does not work from the lack of one.
@@ -123,20 +149,29 @@ func (c *client) fault(kind, cause error) error {
 	}
 	var reply dbus.Error
 	if errors.As(cause, &reply) {
-		switch reply.Name {
-		case "org.freedesktop.DBus.Error.ServiceUnknown",
-			"org.freedesktop.DBus.Error.NameHasNoOwner",
-			"org.freedesktop.DBus.Error.NoReply",
-			"org.freedesktop.DBus.Error.Spawn.ExecFailed",
-			"org.freedesktop.DBus.Error.Spawn.ChildExited",
-			"org.freedesktop.DBus.Error.Spawn.ServiceNotFound",
-			"org.freedesktop.DBus.Error.TimedOut":
+		switch {
+		case NamesNoProvider(reply.Name):
 			kind = ErrNoProvider
-		case "org.freedesktop.Secret.Error.IsLocked":
+		case reply.Name == "org.freedesktop.Secret.Error.IsLocked":
 			kind = ErrLocked
 		}
 	}
 	return because(kind, cause)
+}
+
+// NamesNoProvider reports whether a bus that answers with the error of this
+// name has no Secret Service for us: none that could be started, none that
+// answers, or none to which a sandbox lets this program speak.
+func NamesNoProvider(name string) bool {
+	rest, ok := strings.CutPrefix(name, "org.freedesktop.DBus.Error.")
+	if !ok {
+		return false
+	}
+	switch rest {
+	case "ServiceUnknown", "NameHasNoOwner", "NoReply", "TimedOut", "AccessDenied":
+		return true
+	}
+	return strings.HasPrefix(rest, "Spawn.")
 }
 
 // call calls method on path and stores the answer in out.

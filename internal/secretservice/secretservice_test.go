@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -134,6 +135,61 @@ func TestBusThatSaysNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	wants(t, secretservice.Check(ctx), secretservice.ErrTimeout)
+}
+
+// A connection that is not made costs the time of the context, no more. What
+// holds it up here, after the connection itself, is a pipe that nobody writes.
+func TestBusThatCannotBeReached(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	pipe := filepath.Join(t.TempDir(), "nonce")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	onBus(t, "nonce-tcp:host=127.0.0.1,port="+port+",noncefile="+pipe)
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	returned := make(chan error, 1)
+	go func() { returned <- secretservice.Check(ctx) }()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	select {
+	case err := <-returned:
+		wants(t, err, secretservice.ErrTimeout)
+	case <-time.After(10 * time.Second):
+		t.Error("Check still waits for its connection long after its context is done")
+	}
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // now the attempt goes on
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	wantsNoGrowth(t, before) // and comes to nothing
+}
+
+func TestErrorsOfABusWithoutAProvider(t *testing.T) {
+	for name, want := range map[string]bool{
+		"org.freedesktop.DBus.Error.ServiceUnknown":               true,
+		"org.freedesktop.DBus.Error.AccessDenied":                 true, // a sandbox
+		"org.freedesktop.DBus.Error.Spawn.ServiceNotFound":        true,
+		"org.freedesktop.DBus.Error.Spawn.PermissionsInvalid":     true,
+		"org.freedesktop.DBus.Error.Spawn.ChildSignaled":          true,
+		"org.freedesktop.DBus.Error.Failed":                       false,
+		"org.freedesktop.Secret.Error.NoSuchObject":               false,
+		"com.example.org.freedesktop.DBus.Error.Spawn.ForkFailed": false,
+	} {
+		if got := secretservice.NamesNoProvider(name); got != want {
+			t.Errorf("%s says that there is no provider: %v, want %v", name, got, want)
+		}
+	}
 }
 
 // real says what Check and Unlock must find with each of the scripts in
