@@ -1,3 +1,5 @@
+//go:build (dragonfly && cgo) || (freebsd && cgo) || linux || netbsd || openbsd
+
 // Command fakesecrets is a Secret Service that misbehaves on demand, for tests
 // of what package keyring makes of it. It keeps its items in memory.
 //
