@@ -26,7 +26,9 @@ type inTurn struct {
 	// held unlocks a session lock that is kept across flights; nil: none is.
 	// abandoned is closed when a call returns that was given up; nil: none was.
 	// landing says that the latter may still take effect.
+	// locking is closed when a call of Lock returns that was given up.
 	held      func() error
+	locking   <-chan struct{}
 	abandoned <-chan struct{}
 	landing   bool
 
@@ -95,7 +97,7 @@ func (s *Source) lookUp() (done bool, err error) {
 	if r := s.inTurn.session; r != nil && s.sessionError() == nil {
 		return false, nil
 	}
-	stored, err := s.load()
+	stored, err := s.load(personTime)
 	if err != nil {
 		return true, s.storeFailed(err)
 	}
@@ -128,7 +130,7 @@ func (s *Source) notLocked(why reason, err error) error {
 // refresh is needed, or none is possible.
 func (s *Source) catchUp(why reason) (done bool, err error) {
 	t := &s.inTurn
-	stored, err := s.load()
+	stored, err := s.load(loadTime)
 	t.unread = err
 	if err != nil {
 		// Of tokens that a refresh brought, the store knows nothing. Those of a
@@ -191,7 +193,7 @@ func (s *Source) refresh() error {
 	now := time.Now()
 	if !s.refreshable(r) {
 		return s.fail(&RefreshError{class: classEnded, ended: true,
-			Err: errors.New("the access token is no longer valid and there is no refresh token")}, glance)
+			Err: errors.New("the access token is no longer valid, and the login brought no refresh token: ask for one at the next, often with the scope offline_access or with access_type=offline")}, glance)
 	}
 	if r.Pause != nil {
 		if done, err := s.keepPause(r.Pause, v, now); done {
@@ -278,7 +280,7 @@ func (s *Source) put(r *record) error {
 	t.session = r
 	err := t.unread
 	if err == nil {
-		err = s.save(r)
+		err = s.save(r, saveTime)
 	}
 	if err != nil {
 		s.note(err)

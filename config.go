@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,8 @@ type Config struct {
 	// Endpoint.TokenURL are required, unless Refresher is set. AuthStyle says
 	// how the client authenticates; AuthStyleAutoDetect means client_id in the
 	// body without a secret, HTTP Basic with one. The Source never tries one
-	// after the other.
+	// after the other. Scopes, RedirectURL and AuthURL play no part in keeping
+	// a session.
 	OAuth2 *oauth2.Config
 
 	// Store keeps the session. Nil: memory only; the session ends with the
@@ -35,8 +37,9 @@ type Config struct {
 	Session string
 
 	// Issuer is the authorization server's issuer identifier (RFC 8414
-	// section 2). Stored sessions are bound to it. Empty means that the token
-	// URL takes its place.
+	// section 2). Empty means that the token URL takes its place. Stored
+	// sessions are bound to it, and to the ClientID: a program that changes
+	// either finds nobody logged in.
 	Issuer string
 
 	// RevocationURL is where Logout revokes the tokens (RFC 7009). Empty:
@@ -52,8 +55,10 @@ type Config struct {
 	// Refresher replaces the refresh_token grant. Nil: that grant.
 	Refresher Refresher
 
-	// RefreshParams are further parameters for every refresh. None may be
-	// empty, and only resource and audience may have several values.
+	// RefreshParams are further parameters for every refresh, such as resource
+	// or audience, which alone may have several values. None may be empty, nor
+	// one that RFC 6749 gives the client: grant_type, refresh_token, client_id,
+	// client_secret, scope, state.
 	RefreshParams url.Values
 
 	// Lead is how long before expiry a refresh is due; it counts as half the
@@ -132,11 +137,11 @@ func (c *Config) check() error {
 		return err
 	}
 	c.RefreshParams = maps.Clone(c.RefreshParams)
-	if c.Session == "" {
-		c.Session = "default"
-	}
+	c.Session = cmp.Or(c.Session, defaultSession)
 	return nil
 }
+
+const defaultSession = "default"
 
 // checkURL checks an endpoint that will receive secrets.
 func (c *Config) checkURL(field, raw string) error {
@@ -199,7 +204,8 @@ func (c Config) describe() string {
 	if c.OAuth2 != nil {
 		id, token = c.OAuth2.ClientID, c.OAuth2.Endpoint.TokenURL
 	}
-	return fmt.Sprintf("freshtoken.Config{ClientID: %q, TokenURL: %q, Session: %q}", id, withoutQuery(token), c.Session)
+	session := cmp.Or(c.Session, defaultSession)
+	return fmt.Sprintf("freshtoken.Config{ClientID: %q, TokenURL: %q, Session: %q}", id, withoutQuery(token), session)
 }
 
 // withoutQuery shortens a URL to what may be shown.

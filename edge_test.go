@@ -2,9 +2,12 @@ package freshtoken_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -407,5 +410,147 @@ func TestRefresherHangs(t *testing.T) {
 		close(release)
 		time.Sleep(time.Minute)
 		w.token(src)
+	})
+}
+
+// late is a base whose answer has arrived when its request's time ends, and is
+// only then read: what a program finds that was stopped in mid-request.
+type late struct {
+	base http.RoundTripper
+	by   time.Duration
+}
+
+func (l late) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := l.base.RoundTrip(req)
+	select {
+	case <-time.After(l.by):
+		return resp, err
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+}
+
+func TestStoppedInMidRequest(t *testing.T) {
+	inBubble(t, "the answer that is waiting is read", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{}, func(c *freshtoken.Config) {
+			c.HTTPClient = &http.Client{Transport: late{c.HTTPClient.Transport, 31 * time.Second}}
+		})
+		wantAlive(t, w, src)
+		w.wantPosts(1)
+	})
+}
+
+func TestLockHangs(t *testing.T) {
+	inBubble(t, "without a goroutine for every attempt", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		f := w.faults()
+		w.loggedIn().Close()
+		time.Sleep(lifetime)
+		release := make(chan struct{})
+		var calls atomic.Int32
+		f.set(func(f *faulty) { f.lock = func() error { calls.Add(1); <-release; return nil } })
+		src := w.source()
+		for range 100 {
+			_, err := src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrLocked)
+			time.Sleep(time.Second)
+		}
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d calls of Lock are hanging", n)
+		}
+		close(release)
+		time.Sleep(time.Second)
+		w.usable(src)
+	})
+}
+
+// The last save of Close hangs: the lock stays until it has landed, and what has
+// landed is not said to be lost.
+func TestCloseWhileItsSaveHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		f := w.faults()
+		src := w.loggedIn()
+		time.Sleep(lifetime)
+		saves := 0
+		release := make(chan struct{})
+		f.set(func(f *faulty) {
+			f.save = func() error {
+				switch saves++; saves {
+				case 2:
+					return errDisk
+				case 3:
+					<-release
+				}
+				return nil
+			}
+		})
+		w.usable(src)
+		closed := make(chan error, 1)
+		go func() { closed <- src.Close() }()
+		time.Sleep(20 * time.Second)
+		unlock, err := f.Store.Lock(soon(t, time.Second), freshtoken.StoreKey(w.config()))
+		if err == nil {
+			unlock()
+			t.Error("the lock was released while the save could still land")
+		}
+		close(release)
+		if err := <-closed; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		time.Sleep(lifetime)
+		wantAlive(t, w, w.source())
+	})
+}
+
+func TestDamagedSessionAsksForALogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		w.store.Save(t.Context(), freshtoken.StoreKey(w.config()), []byte("damaged"))
+		src := w.source()
+		_, err := src.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrStore)
+		wantErr(t, err, freshtoken.ErrSessionEnded)
+		w.login(src)
+		w.usable(src)
+	})
+}
+
+// A person who types a passphrase has more time than a disk.
+func TestStoreThatAsksAPerson(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		f := w.faults()
+		asking := func() error { time.Sleep(45 * time.Second); return nil }
+		f.set(func(f *faulty) { f.load, f.save = asking, asking })
+		src := w.loggedIn()
+		if !src.Status().Persisted {
+			t.Error("the login was not saved")
+		}
+		w.usable(w.source())
+		start := time.Now()
+		waiting := w.source()
+		go waiting.Token(t.Context())
+		time.Sleep(time.Second)
+		if err := waiting.Close(); err != nil || time.Since(start) > 5*time.Second {
+			t.Errorf("Close: %v after %v", err, time.Since(start))
+		}
+		time.Sleep(time.Minute) // until the person is done
+	})
+}
+
+func TestTextsInJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{})
+		w.as.Token.Always(oauthtest.Refuse())
+		_, err := src.Token(t.Context())
+		for _, value := range []any{err, src.Status(), struct{ E error }{err}, freshtoken.Event{Kind: "x", Err: err}} {
+			if data, e := json.Marshal(value); e != nil || !strings.Contains(string(data), "token endpoint") {
+				t.Errorf("%T: %s, %v", value, data, e)
+			}
+		}
+		if text := spill(src.Status()); strings.Count(text, "token endpoint") < 5 {
+			t.Errorf("got %s", text)
+		}
 	})
 }

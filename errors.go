@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,7 +47,7 @@ var (
 
 	// ErrBadToken: a token cannot be used: a type that is not Bearer, or
 	// characters that cannot be sent in a header.
-	ErrBadToken = errors.New("unusable token")
+	ErrBadToken = errors.New("a token that cannot be used")
 
 	// ErrOrigin: a request was for an origin that is not listed in
 	// Transport.Origins, and was not sent.
@@ -57,7 +58,7 @@ var (
 	ErrNotRevoked = errors.New("logged out here, but the server did not confirm the revocation")
 
 	// ErrClosed: the Source has been closed.
-	ErrClosed = errors.New("the Source is closed")
+	ErrClosed = errors.New("the Source is closed: make another with New")
 )
 
 // wrap says what went wrong behind a sentinel that callers branch on.
@@ -190,6 +191,12 @@ func (e *RefreshError) Error() string {
 		fmt.Fprintf(&b, "; next attempt in %s at the earliest", e.RetryAfter.Round(time.Millisecond))
 	}
 	return b.String()
+}
+
+// MarshalJSON implements json.Marshaler: the fields, and the text as "error".
+func (e *RefreshError) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"error": e.Error(), "code": e.Code, "description": e.Description, "status": e.Status,
+		"temporary": e.Temporary, "outcome_unknown": e.OutcomeUnknown, "uncertain": e.Uncertain, "retry_after": e.RetryAfter.String()})
 }
 
 // Unwrap makes errors.Is and errors.As see ErrSessionEnded, an

@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -34,7 +35,20 @@ type Event struct {
 	Err        error  // why, for the kinds that report a failure
 }
 
-// LogValue implements slog.LogValuer.
+// MarshalJSON implements json.Marshaler, with the error as its text.
+func (e Event) MarshalJSON() ([]byte, error) {
+	type plain Event
+	shown := struct {
+		plain
+		Err string `json:",omitempty"`
+	}{plain: plain(e)}
+	if e.Err != nil {
+		shown.Err = e.Err.Error()
+	}
+	return json.Marshal(shown)
+}
+
+// LogValue implements slog.LogValuer, with the error as its text.
 func (e Event) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("kind", string(e.Kind)),

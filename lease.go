@@ -17,8 +17,17 @@ const (
 	saveTime  = 10 * time.Second
 	grantTime = 30 * time.Second
 
-	// hangTime is how much longer than its context a store call may take
-	// before it is abandoned.
+	// personTime is for calls that may wait for a person who unlocks a keyring
+	// or types a passphrase: the first look into the store, and a login.
+	personTime = 2 * time.Minute
+
+	// graceTime passes between the end of a call's time and that of its
+	// context. A program that was stopped in mid-call, and goes on when the time
+	// is over, finds the answer waiting: it must have the time to read it.
+	graceTime = 2 * time.Second
+
+	// hangTime is how much longer than its context a call may take before it
+	// is abandoned.
 	hangTime = time.Second
 )
 
@@ -42,8 +51,14 @@ func call[T any](s *Source, limit time.Duration, late lands, f func(context.Cont
 		return none, errBusy
 	}
 	t.abandoned, t.landing = nil, false
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	timer := time.AfterFunc(limit, func() { time.AfterFunc(graceTime, cancel) })
+	defer timer.Stop()
+	if !late { // Close need not wait for it
+		s.stopWith(cancel)
+		defer s.stopWith(nil)
+	}
 	value, err := none, errExit
 	done := make(chan struct{})
 	go func() {
@@ -62,8 +77,13 @@ func call[T any](s *Source, limit time.Duration, late lands, f func(context.Cont
 	return none, errHangs
 }
 
-// returned waits for a call, for so long.
+// returned waits for a call, for so long, and reports whether it has returned.
 func returned(done <-chan struct{}, limit time.Duration) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
 	patience := time.NewTimer(limit)
 	defer patience.Stop()
 	select {
@@ -83,6 +103,9 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 		unlock, t.held = t.held, nil
 		return unlock, nil
 	}
+	if t.locking != nil && !returned(t.locking, 0) {
+		return nil, wrap(ErrLocked, "asking the store for the session lock: %w", errBusy)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if !s.stopWith(cancel) {
@@ -98,7 +121,7 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 	case errors.Is(err, errHangs):
 		return nil, wrap(ErrLocked, "asking the store for the session lock: %w", err)
 	case ctx.Err() != nil:
-		return nil, wrap(ErrLocked, "gave up after %v: if no other program is at work, one of them hangs; end it", limit)
+		return nil, wrap(ErrLocked, "it has held the session's lock for %v: try again later, or end it if it hangs", limit)
 	case s.cfg.InsecureUnsaved:
 		return nil, nil
 	default:
@@ -107,16 +130,16 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 }
 
 // lock calls Store.Lock, which may hang. A lock that comes too late is
-// released.
+// released, and until it has come, Lock is not called again.
 func (s *Source) lock(ctx context.Context) (unlock func() error, err error) {
 	type result struct {
 		unlock func() error
 		err    error
 	}
 	results := make(chan result)
-	left := make(chan struct{})
-	defer close(left)
+	left, done := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(done)
 		unlock, err := s.store.Lock(ctx, s.key)
 		select {
 		case results <- result{unlock, err}:
@@ -137,6 +160,8 @@ func (s *Source) lock(ctx context.Context) (unlock func() error, err error) {
 	case r := <-results:
 		return r.unlock, r.err
 	case <-patience.C:
+		close(left)
+		s.inTurn.locking = done
 		return nil, errHangs
 	}
 }
@@ -176,17 +201,17 @@ func (s *Source) unlock(unlock func() error) {
 
 // load reads the stored record; nil means that there is none. Only a store that
 // says so positively is believed.
-func (s *Source) load() (*record, error) {
-	data, err := call(s, loadTime, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) })
+func (s *Source) load(limit time.Duration) (*record, error) {
+	data, err := call(s, limit, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, wrap(ErrStore, "reading the session: %w", err)
+		return nil, damaged(wrap(ErrStore, "reading the session: %w", err))
 	}
 	r, err := decodeRecord(data)
 	if err != nil {
-		return nil, wrap(ErrStore, "%w", err)
+		return nil, damaged(wrap(ErrStore, "%w", err))
 	}
 	if r.Binding != s.cfg.binding() {
 		return nil, wrap(ErrMismatch, "it was issued by %s to the client %q; nothing was changed",
@@ -196,10 +221,10 @@ func (s *Source) load() (*record, error) {
 }
 
 // save writes a record.
-func (s *Source) save(r *record) error {
+func (s *Source) save(r *record, limit time.Duration) error {
 	data, err := r.encode()
 	if err == nil {
-		_, err = call(s, saveTime, true, func(ctx context.Context) (struct{}, error) {
+		_, err = call(s, limit, true, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, s.store.Save(ctx, s.key, data)
 		})
 	}
@@ -223,6 +248,19 @@ func (s *Source) setAside() error {
 	}
 	return nil
 }
+
+// damaged makes an error match ErrSessionEnded if a stored value is damaged:
+// only a new login helps, which sets it aside.
+func damaged(err error) error {
+	if isDamaged(err) {
+		return &damage{err}
+	}
+	return err
+}
+
+type damage struct{ error }
+
+func (d *damage) Unwrap() []error { return []error{d.error, ErrSessionEnded} }
 
 // isDamaged reports whether a stored value is beyond reading, for good: no
 // other key and no newer program would help.

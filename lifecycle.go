@@ -51,7 +51,7 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 // no new one: what is there, or in memory, has come from the same login.
 func (s *Source) replace(fresh *record) (known bool, err error) {
 	t := &s.inTurn
-	stored, err := s.load()
+	stored, err := s.load(personTime)
 	damaged := isDamaged(err)
 	if damaged {
 		err = s.setAside()
@@ -68,7 +68,7 @@ func (s *Source) replace(fresh *record) (known bool, err error) {
 		}
 		return true, nil
 	}
-	return false, s.save(fresh)
+	return false, s.save(fresh, personTime)
 }
 
 // logout is Logout, in its turn.
@@ -79,7 +79,7 @@ func (s *Source) logout() error {
 		return err
 	}
 	defer s.release(unlock)
-	stored, err := s.load()
+	stored, err := s.load(personTime)
 	if err == nil && reconcile(t.session, !t.unsaved, stored) != keep {
 		s.adopt(stored)
 	}
@@ -104,7 +104,7 @@ func (s *Source) logout() error {
 		t.dead = digest(r.credential()) // should the tombstone not be saved
 	}
 	if err == nil { // what cannot be read is not overwritten
-		err = s.save(tomb)
+		err = s.save(tomb, personTime)
 	}
 	if t.unburied = err != nil; t.unburied {
 		s.retrySave()
@@ -178,25 +178,30 @@ func (s *Source) finish() error {
 	}
 	// Nobody has the turn any more, and nobody will have it again.
 	t := &s.inTurn
-	if t.landing {
-		select {
-		case <-t.abandoned:
-			t.landing = false
-		case <-ctx.Done(): // the lock stays, for as long as the program does
-			return wrap(ErrNotPersisted, "a call to the store has not returned within %v", closeTime)
-		}
-	}
 	var err error
-	if t.unsaved {
-		if t.held == nil && !s.cfg.InsecureUnsaved {
-			var unlock func() error
-			if unlock, err = s.lock(ctx); err == nil {
-				t.held = unlock
+	for range 2 { // the first save may hang, and land later or not
+		if t.landing {
+			select {
+			case <-t.abandoned:
+				t.landing = false
+			case <-ctx.Done(): // the lock stays, for as long as the program does
+				return wrap(ErrNotPersisted, "a call to the store has not returned within %v", closeTime)
 			}
 		}
-		if err == nil {
-			_, err = s.catchUp(reasonSave)
+		if !t.unsaved {
+			break
 		}
+		if t.held == nil && !s.cfg.InsecureUnsaved {
+			if t.held, err = s.lock(ctx); err != nil {
+				break
+			}
+		}
+		if _, err = s.catchUp(reasonSave); !t.landing {
+			break
+		}
+	}
+	if t.landing {
+		return wrap(ErrNotPersisted, "a call to the store has not returned")
 	}
 	unlock := t.held
 	t.held = nil

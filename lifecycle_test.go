@@ -288,7 +288,7 @@ func TestEvents(t *testing.T) {
 		src.Token(t.Context())
 		time.Sleep(time.Second)
 		synctest.Wait()
-		want := []freshtoken.EventKind{"logged_in", "refreshed", "session_ended", "refresh_failed", "logged_out"}
+		want := []freshtoken.EventKind{"logged_in", "refreshed", "session_ended", "logged_out"}
 		if len(kinds) != len(want) {
 			t.Fatalf("got %v, want %v", kinds, want)
 		}

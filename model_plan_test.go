@@ -270,7 +270,7 @@ func (p *modelPlan) tokenFault(r *rand.Rand) classed {
 	if p.mode.Lost {
 		of = append(of, func() classed { return classed{"lost", pick(r, oauthtest.LostAnswers()...)} },
 			func() classed {
-				return classed{"lost", oauthtest.Fault{Name: "too slow", AfterDelay: 31*time.Second + time.Duration(r.Int64N(int64(time.Minute)))}}
+				return classed{"lost", oauthtest.Fault{Name: "too slow", AfterDelay: 33*time.Second + time.Duration(r.Int64N(int64(time.Minute)))}}
 			},
 			func() classed {
 				bad := slices.DeleteFunc(oauthtest.BadAnswers(), func(f oauthtest.Fault) bool {

@@ -86,9 +86,9 @@ func (e *endpoint) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Toke
 	answer, err := e.post(ctx, e.oauth2.Endpoint.TokenURL, form)
 	if failed := new(sendError); errors.As(err, &failed) {
 		if failed.unsent {
-			return nil, &RefreshError{class: classTransient, Temporary: true, Err: failed.err}
+			return nil, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("token endpoint: %w", failed.err)}
 		}
-		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: failed.err}
+		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: fmt.Errorf("token endpoint: %w", failed.err)}
 	}
 	return answer.token(start, e.acceptForm, e.assumeBearer)
 }
@@ -105,7 +105,8 @@ func (e *endpoint) revoke(ctx context.Context, token, hint string) error {
 	}
 	refusal := answer.refusal()
 	refusal.hide(token, e.oauth2.ClientSecret)
-	return fmt.Errorf("revocation endpoint answered %d %s", refusal.Status, refusal.Code)
+	said := strings.TrimSpace(fmt.Sprint(refusal.Status, " ", refusal.Code))
+	return fmt.Errorf("the revocation endpoint answered %s: check Config.RevocationURL, or revoke at the server's account page", said)
 }
 
 // An answer is what an endpoint sent back.

@@ -277,13 +277,13 @@ type grant struct {
 func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
 	var g grant
 	if tok.TokenType != "" && !strings.EqualFold(tok.TokenType, "Bearer") {
-		return g, wrap(ErrBadToken, "its type is %q, and only Bearer tokens can be sent", sanitize(tok.TokenType, 40))
+		return g, wrap(ErrBadToken, "its type is %q, and only Bearer tokens can be sent: ask the server for those", sanitize(tok.TokenType, 40))
 	}
 	if tok.AccessToken != "" && !headerSafe(tok.AccessToken) {
-		return g, wrap(ErrBadToken, "the access token has characters that are not allowed in a header")
+		return g, wrap(ErrBadToken, "the access token has characters that are not allowed in a header: check what the login returned")
 	}
 	if tok.RefreshToken != "" && !printable(tok.RefreshToken) {
-		return g, wrap(ErrBadToken, "the refresh token has control characters")
+		return g, wrap(ErrBadToken, "the refresh token has control characters: check what the login returned")
 	}
 	g.access, g.refresh = tok.AccessToken, tok.RefreshToken
 	if tok.ExpiresIn > 0 {

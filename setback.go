@@ -1,6 +1,9 @@
 package freshtoken
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // What happens when an attempt brings no token: what it means for the session,
 // what callers are told, and when it is worth trying again.
@@ -92,6 +95,9 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 	e := &RefreshError{class: p.Class, Status: p.Status, Code: p.Code, Description: p.Description,
 		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: s.inTurn.session.interrupted()}
 	p.explain(e)
+	if p.Status == 0 {
+		e.Err = errors.New("an earlier attempt, perhaps of another process, got no answer")
+	}
 	if v.usable(now) {
 		s.postpone(left)
 		return true, nil
@@ -102,7 +108,7 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 // ended deals with a refresh token that the server has refused for good.
 func (s *Source) ended(r *record, e *RefreshError) error {
 	t := &s.inTurn
-	if stored, err := s.load(); err == nil && reconcile(r, !t.unsaved, stored) != keep && !stored.sameTokens(r) {
+	if stored, err := s.load(loadTime); err == nil && reconcile(r, !t.unsaved, stored) != keep && !stored.sameTokens(r) {
 		s.adopt(stored) // a process that knows no lock was faster
 		_, err := s.settled(reasonNeed)
 		return err
@@ -114,7 +120,6 @@ func (s *Source) ended(r *record, e *RefreshError) error {
 		t.unburied = true
 		s.retrySave()
 	}
-	s.emit(EventSessionEnded, e)
 	return s.fail(e, glance)
 }
 
@@ -124,8 +129,14 @@ func (s *Source) fail(e *RefreshError, d time.Duration) error {
 	if d != never && (!e.ended || e.Uncertain) {
 		e.RetryAfter = d
 	}
+	last := s.Status().LastError
 	s.note(e)
-	s.emit(EventRefreshFailed, e)
+	switch {
+	case !e.ended || e.Uncertain:
+		s.emit(EventRefreshFailed, e)
+	case last == nil || last.Error() != e.Error(): // not each time that somebody asks
+		s.emit(EventSessionEnded, e)
+	}
 	if s.current.Load().usable(time.Now()) {
 		s.postpone(d)
 		return e

@@ -203,8 +203,8 @@ func (s *Source) reject(token string) error {
 
 // overBudget is what a rejection gets that is not believed for the time d.
 func overBudget(d time.Duration) *RefreshError {
-	return &RefreshError{class: classRefused, Temporary: true, RetryAfter: d, Err: errors.New(
-		"too many new tokens were rejected in a short time: check the token's audience and scope, and the API's clock")}
+	return &RefreshError{class: classRefused, RetryAfter: d, Err: errors.New(
+		"the API rejects new tokens, too: check the token's audience and scope (Config.RefreshParams), and the API's clock")}
 }
 
 // schedule sets the timer for a session that is kept fresh in the background.

@@ -130,7 +130,9 @@ func (s *Source) Refresh(ctx context.Context, rejected *oauth2.Token) (*oauth2.T
 }
 
 // TokenSource returns an oauth2.TokenSource for libraries that want one. ctx
-// bounds what its Token method waits for.
+// bounds what its Token method waits for. Do not pass it to oauth2.NewClient or
+// oauth2.ReuseTokenSource, which keep a token until it expires, whatever happens
+// to it before: use Source.Client, or an oauth2.Transport.
 func (s *Source) TokenSource(ctx context.Context) oauth2.TokenSource {
 	return tokenSource{ctx, s}
 }
@@ -173,6 +175,29 @@ type Status struct {
 	LastError  error     // of the last refresh, save or look into the store; nil once it has succeeded
 }
 
+// MarshalJSON implements json.Marshaler, with the error as its text.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status
+	shown := struct {
+		plain
+		LastError string
+	}{plain: plain(s)}
+	if s.LastError != nil {
+		shown.LastError = s.LastError.Error()
+	}
+	return json.Marshal(shown)
+}
+
+// LogValue implements slog.LogValuer, with the error as its text.
+func (s Status) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("state", string(s.State)), slog.String("session", s.Session),
+		slog.Uint64("generation", s.Generation), slog.Time("expiry", s.Expiry), slog.Bool("persisted", s.Persisted)}
+	if s.LastError != nil {
+		attrs = append(attrs, slog.String("error", s.LastError.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
 // Status returns what the Source knows, without looking into the store.
 func (s *Source) Status() Status {
 	s.mu.Lock()
@@ -195,6 +220,9 @@ func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 		return public(wrap(ErrBadToken, "SetToken needs an access token or a refresh token"))
 	}
 	start := time.Now()
+	if tok.RefreshToken == "" && !tok.Expiry.IsZero() && !tok.Expiry.After(start) && s.cfg.Refresher == nil {
+		return public(wrap(ErrBadToken, "it has expired, and there is no refresh token: log in, and ask for one, often with the scope offline_access or with access_type=offline"))
+	}
 	g, err := takeApart(tok, start)
 	if err != nil {
 		return public(err)

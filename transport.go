@@ -327,11 +327,11 @@ func newRules(t *Transport) (r rules, err error) {
 }
 
 func parseOrigins(field string, list []string) (all []origin, err error) {
-	for _, raw := range list {
+	for i, raw := range list {
 		u, err := url.Parse(raw)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
 			u.User != nil || strings.Contains(u.Host, "*") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return nil, wrap(ErrOrigin, `Transport.%s has an entry that is no origin: write a scheme and a host, such as "https://api.example.com", one by one, and nothing behind`, field)
+			return nil, wrap(ErrOrigin, `Transport.%s[%d] is no origin: write a scheme and a host, such as "https://api.example.com", one by one, and nothing behind`, field, i)
 		}
 		all = append(all, originOf(u))
 	}
@@ -379,7 +379,7 @@ func (r *rules) judge(req *http.Request) (sign bool, err error) {
 		return false, nil
 	}
 	if o := originOf(req.URL); !r.any {
-		err = wrap(ErrOrigin, "%s is not in Transport.Origins; nothing was sent", o)
+		err = wrap(ErrOrigin, "%s is not in Transport.Origins; nothing was sent: list it there, or use another client for it", o)
 	} else {
 		err = wrap(ErrOrigin, "%s is not https; nothing was sent: list it in Transport.InsecureHTTP if the network is trusted", o)
 	}

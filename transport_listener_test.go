@@ -181,6 +181,7 @@ func TestHTTP2(t *testing.T) {
 		w.as.ServeHTTP(rw, r)
 	}))
 	api.EnableHTTP2 = true
+	api.Config.ErrorLog = quiet // connections that lost the race for being the first
 	api.StartTLS()
 	defer api.Close()
 	src := w.loggedIn()

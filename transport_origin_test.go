@@ -342,7 +342,7 @@ func TestTransportMistakes(t *testing.T) {
 			rt, spy := w.wired(w.loggedIn(), c.edit)
 			says := append([]string{"freshtoken: ", "Transport."}, c.says...)
 			if c.says == nil {
-				says = append(says, "Transport.Origins has an entry that is no origin")
+				says = append(says, "is no origin: write")
 			}
 			for range 2 { // it stays wrong
 				body := bodyOf("body")

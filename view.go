@@ -142,6 +142,9 @@ func (s *Source) sessionError() error {
 	r := s.inTurn.session
 	switch {
 	case r == nil:
+		if s.cfg.Store == nil {
+			return fmt.Errorf("%w: start a session with SetToken, using the token of a login (without Config.Store, nothing is kept between runs)", ErrNoSession)
+		}
 		return fmt.Errorf("%w: start a session with SetToken, using the token of a login", ErrNoSession)
 	case r.Ended == nil:
 		return nil
