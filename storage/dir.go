@@ -179,22 +179,51 @@ func (d *dir) begin(ctx context.Context) error {
 	return d.here()
 }
 
-func (d *dir) Load(ctx context.Context, key string) (value []byte, err error) {
+// find is the start of the methods that need the file of key: it locks the
+// file's input and output, and sees that the file is there and regular. Only
+// that it is absent, in a directory that is there, matches fs.ErrNotExist.
+func (d *dir) find(ctx context.Context, key string) (path string, done func(), err error) {
 	if err := d.begin(ctx); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	done, err := d.lockIO(ctx, key)
+	if done, err = d.lockIO(ctx, key); err != nil {
+		return "", nil, err
+	}
+	path = d.file(key, sessionExt)
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = d.absent(err)
+	case err != nil:
+		err = failed("look for a session", err)
+	case !info.Mode().IsRegular():
+		err = notRegular(path, info)
+	}
+	if err != nil {
+		done()
+		return "", nil, err
+	}
+	return path, done, nil
+}
+
+// absent is what a file that is missing says of its session: nothing, should
+// the directory have gone since.
+func (d *dir) absent(err error) error {
+	if err := d.here(); err != nil {
+		return err
+	}
+	return fmt.Errorf("storage: no session in %s: %w", d.path, err)
+}
+
+func (d *dir) Load(ctx context.Context, key string) ([]byte, error) {
+	path, done, err := d.find(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	value, err = readFile(ctx, d.file(key, sessionExt))
-	if errors.Is(err, fs.ErrNotExist) {
-		// The directory may have gone since.
-		if err := d.here(); err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("storage: no session in %s: %w", d.path, err)
+	value, err := readFile(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) { // removed this moment
+		err = d.absent(err)
 	}
 	return value, err
 }
@@ -302,24 +331,14 @@ func (d *dir) sync() error {
 }
 
 func (d *dir) Delete(ctx context.Context, key string) error {
-	if err := d.begin(ctx); err != nil {
-		return err
+	path, done, err := d.find(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	done, err := d.lockIO(ctx, key)
 	if err != nil {
 		return err
 	}
 	defer done()
-	path := d.file(key, sessionExt)
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return d.here()
-	case err != nil:
-		return failed("delete", err)
-	case !info.Mode().IsRegular():
-		return notRegular(path, info)
-	}
 	if err := remove(ctx, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failed("delete", err)
 	}
@@ -360,24 +379,14 @@ func (d *dir) lock(ctx context.Context, path string) (func() error, error) {
 // unlike a rename to a name that seems free, this never destroys what somebody
 // put there in between, and unlike a hard link it works on every file system.
 func (d *dir) SetAside(ctx context.Context, key string) error {
-	if err := d.begin(ctx); err != nil {
-		return err
+	path, done, err := d.find(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	done, err := d.lockIO(ctx, key)
 	if err != nil {
 		return err
 	}
 	defer done()
-	path := d.file(key, sessionExt)
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return d.here()
-	case err != nil:
-		return failed("set aside", err)
-	case !info.Mode().IsRegular():
-		return notRegular(path, info)
-	}
 	for n := 1; ; n++ {
 		aside := d.file(key, fmt.Sprint(asideExt, n))
 		f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
