@@ -56,7 +56,8 @@
 //   - the locks under which a write ran stay locked until it has returned;
 //   - after a timeout nothing is asked for 10 seconds, and after a refused
 //     prompt for 10 seconds, then 20, up to an hour: calls fail at once, with
-//     the error that led to it.
+//     the error that led to it. Whoever declines to unlock the keyring and then
+//     unlocks it after all ends that time at once.
 //
 // Raise Options.Timeout where a person sits in front of the program and may
 // have to unlock the keyring.

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// How long the gate stays shut after a call that did not end well. Refusals
-// double the time, because each of them has put a prompt before somebody, or
-// has cost go-keyring goroutines that it never gets back.
+// How long the gate stays shut after a call that did not end well, or the
+// check asks nobody. Refusals double the time, because each of them has put a
+// prompt before somebody, or has cost go-keyring goroutines that it never gets
+// back.
 const (
 	pauseFirst = 10 * time.Second
 	pauseLast  = time.Hour
@@ -28,12 +29,37 @@ type gate struct {
 	// waits for it. A channel, so that waiting for it can be given up.
 	turn chan struct{}
 
-	mu       sync.Mutex    // guards the rest
-	running  *call         // whose turn it is, or nil
-	refusals int           // in a row
-	shut     time.Time     // until when no call starts
-	why      *failure      // what shut the gate
-	wake     chan struct{} // closed, and replaced, when a call is late
+	mu      sync.Mutex    // guards the rest
+	running *call         // whose turn it is, or nil
+	shut    pause         // no call starts
+	quiet   pause         // the check asks nobody to unlock; calls start if it passes all the same
+	wake    chan struct{} // closed, and replaced, when a call is late
+}
+
+// pause is a time in which something is not done again.
+type pause struct {
+	refusals int       // in a row
+	until    time.Time // when it ends
+	why      *failure  // what began it
+}
+
+// lengthen begins the pause after another refusal.
+func (p *pause) lengthen(why *failure) {
+	p.until = time.Now().Add(min(pauseFirst<<min(p.refusals, 16), pauseLast))
+	p.refusals++
+	p.why = why
+}
+
+// refuses returns what a call comes to during the pause, or nil after it.
+func (p *pause) refuses() error {
+	left := time.Until(p.until)
+	if left <= 0 {
+		return nil
+	}
+	return &failure{
+		kind: p.why.kind,
+		text: fmt.Sprintf("not asked again for %v: %s", left.Round(time.Second), p.why.text),
+	}
 }
 
 func newGate(b backend, check func(context.Context, bool) error) *gate {
@@ -125,10 +151,7 @@ func (g *gate) run(ctx context.Context, c *call) (text string, err error) {
 			text, err = "", fail(nil, fmt.Errorf("its client panicked (%T)", p))
 		}
 	}()
-	if err := g.check(ctx, c.prompt); err != nil {
-		if c.prompt && kindOf(err) == ErrLocked {
-			g.refused(err) // don't ask the same person again and again
-		}
+	if err := g.ask(ctx, c.prompt); err != nil {
 		return "", err
 	}
 	if err := ctx.Err(); err != nil { // nobody waits any more: don't begin
@@ -140,6 +163,32 @@ func (g *gate) run(ctx context.Context, c *call) (text string, err error) {
 		g.refused(err)
 	}
 	return text, err
+}
+
+// ask makes the check, which may prompt if prompt is set. The person who has
+// declined is not asked again and again, but may come back and unlock the
+// keyring unasked: so the check is made during the pause, too, without a prompt,
+// and once it passes nothing is left of the pause.
+func (g *gate) ask(ctx context.Context, prompt bool) error {
+	var declined error
+	if prompt {
+		g.mu.Lock()
+		declined = g.quiet.refuses()
+		g.mu.Unlock()
+	}
+	err := g.check(ctx, prompt && declined == nil)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var f *failure
+	switch {
+	case err == nil:
+		g.quiet = pause{}
+	case kindOf(err) == ErrLocked && declined != nil:
+		return declined
+	case kindOf(err) == ErrLocked && prompt && errors.As(err, &f):
+		g.quiet.lengthen(f)
+	}
+	return err
 }
 
 // begin starts the turn of c, and its time.
@@ -160,7 +209,7 @@ func (g *gate) expire(c *call) {
 		return
 	}
 	c.late = true
-	g.shut, g.why = time.Now().Add(pauseFirst), tooLate(c)
+	g.shut.until, g.shut.why = time.Now().Add(pauseFirst), tooLate(c)
 	close(c.expiry)
 	close(g.wake)
 	g.wake = make(chan struct{})
@@ -185,7 +234,7 @@ func (g *gate) land(c *call, err error) {
 	landed := c.landed
 	if c.late && (err == nil || err == errAbsent) {
 		// It works after all, only slowly: somebody has unlocked it.
-		g.shut = time.Time{}
+		g.shut.until = time.Time{}
 	}
 	g.mu.Unlock()
 	for _, f := range landed {
@@ -202,16 +251,15 @@ func (g *gate) refused(why error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	pause := min(pauseFirst<<min(g.refusals, 16), pauseLast)
-	g.refusals++
-	g.shut, g.why = time.Now().Add(pause), f
+	g.shut.lengthen(f)
 }
 
-// allowed forgets earlier refusals: a change has been seen to work.
+// allowed forgets earlier refusals: a change has been seen to work. That the
+// check passes would not do, as it had passed before each of them.
 func (g *gate) allowed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.refusals = 0
+	g.shut.refusals = 0
 }
 
 // refuses returns an error if no call may start now: that of the call which
@@ -223,11 +271,8 @@ func (g *gate) refuses() (<-chan struct{}, error) {
 	if g.running != nil && g.running.late {
 		return nil, fail(ErrTimeout, errStuck)
 	}
-	if left := time.Until(g.shut); left > 0 {
-		return nil, &failure{
-			kind: g.why.kind,
-			text: fmt.Sprintf("not asked again for %v: %s", left.Round(time.Second), g.why.text),
-		}
+	if err := g.shut.refuses(); err != nil {
+		return nil, err
 	}
 	return g.wake, nil
 }
