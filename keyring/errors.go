@@ -91,6 +91,18 @@ func fail(kind error, cause error) *failure {
 	return f
 }
 
+// during puts what was being done before the text of a *failure. Other errors
+// it returns as they are.
+func during(doing string, err error) error {
+	f, ok := err.(*failure)
+	if !ok {
+		return err
+	}
+	named := *f
+	named.text = doing + ": " + f.text
+	return &named
+}
+
 func misleads(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -100,9 +112,9 @@ var (
 	errNotStored = errors.New("it reported success but stored nothing, as after a prompt that was dismissed")
 	errStillHere = errors.New("it reported success but deleted nothing, as after a prompt that was dismissed")
 	errAltered   = errors.New("it returns something else than was written")
-	errStuck     = errors.New("an earlier call has not returned yet")
+	errStuck     = errors.New("an earlier call has not returned yet; if no prompt waits for an answer, it never will, and keeps other programs waiting: restart this program")
 	errKept      = errors.New("the lock is kept until a write that was given up has returned")
-	errOccupied  = errors.New("another process has been writing all the time")
+	errOccupied  = errors.New("another process has been writing all the time; if it hangs, restart it")
 )
 
 // errAbsent is what a keyring's positive "not found" becomes.

@@ -34,13 +34,23 @@ func (g *gate) Probe(ctx context.Context, o Options) error {
 // NewFailure is what a check returns.
 func NewFailure(kind, cause error) error { return fail(kind, cause) }
 
-// ParseHead parses the text of a head, and returns the text of what it parsed.
-func ParseHead(text string) (again string, err error) {
-	h, err := parseHead(text)
+// ParseHead parses the text of the head of account, and returns the text of
+// what it parsed.
+func ParseHead(account, text string) (again string, err error) {
+	h, err := parseHead(account, text)
 	if err != nil {
 		return "", err
 	}
-	return h.String(), nil
+	return h.text(account), nil
+}
+
+// HeadTexts returns heads of account that hold value in one item, and one that
+// holds none.
+func HeadTexts(account string, value []byte) (texts []string) {
+	for _, kind := range []string{typeValue, typeUnsure, typeGone} {
+		texts = append(texts, (&head{kind: kind, value: value}).text(account))
+	}
+	return texts
 }
 
 func AccountOf(purpose, service, name string) string { return accountOf(purpose, service, name) }

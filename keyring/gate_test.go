@@ -75,6 +75,9 @@ func TestHungCallTimesOutAndHoldsTheGate(t *testing.T) {
 		time.Sleep(time.Hour) // the pause is long over, the call is not
 		_, err = s.Load(t.Context(), "k")
 		wantsError(t, err, keyring.ErrTimeout)
+		if !strings.Contains(err.Error(), "restart this program") {
+			t.Errorf("of a call that never returns this is said: %v", err)
+		}
 		if f.ops() != "get" {
 			t.Errorf("while a call hung these were made: %s", f.ops())
 		}
@@ -624,6 +627,37 @@ func TestHungCheck(t *testing.T) {
 			t.Errorf("Load whose context ends during the check: %v", err)
 		}
 	})
+}
+
+// An error says which of the calls of an operation it comes from.
+func TestErrorsNameTheCall(t *testing.T) {
+	for _, tt := range []struct {
+		op, want string
+		call     func(context.Context, *keyring.Store) error
+	}{
+		{"get", "keyring: reading: ", func(ctx context.Context, s *keyring.Store) error { return s.Save(ctx, "k", bytesOf(2, 10)) }},
+		{"set", "keyring: writing: ", func(ctx context.Context, s *keyring.Store) error { return s.Save(ctx, "k", bytesOf(2, 10)) }},
+		{"delete", "keyring: deleting: ", func(ctx context.Context, s *keyring.Store) error { return s.Delete(ctx, "k") }},
+	} {
+		for _, answer := range []error{errDown, gokeyring.ErrSetDataTooBig, nil} {
+			if answer == nil && tt.op == "get" {
+				continue // an empty text is no failure of the keyring
+			}
+			f := newFake()
+			s := openStore(t, f, t.TempDir())
+			save(t, s, "k", bytesOf(1, 10))
+			f.setHook(func(c fakeCall, do func() (string, error)) (string, error) {
+				if c.op == tt.op {
+					return "", answer
+				}
+				return do()
+			})
+			err := tt.call(t.Context(), s)
+			if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("%s that returns %v: %v, want it to begin with %q", tt.op, answer, err, tt.want)
+			}
+		}
+	}
 }
 
 func TestPanicOfTheClientIsAnError(t *testing.T) {

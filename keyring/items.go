@@ -18,11 +18,12 @@ import (
 //	ft1.v.SUM.DATA                       a value
 //	ft1.w.SUM.DATA                       a value, and there may be parts
 //	ft1.c.SLOT.COUNT.LENGTH.DIGEST.GEN   a value, in COUNT parts of a slot
-//	ft1.x                                no value, but there may be parts
+//	ft1.x.SUM                            no value, but there may be parts
 //	ft1.p.GEN.DATA                       a part
 //
 // All but the last are heads: a key has at most one, and it alone decides what
-// is stored. Where there is no head, or the head is a plain value, there are
+// is stored. SUM and DIGEST cover the account besides the value, so that an
+// item moved to another account is damage there. Where there is no head, or the head is a plain value, there are
 // no parts; so a value that fits one item costs no look at anything else.
 const (
 	version    = "ft1"
@@ -60,19 +61,31 @@ func (h *head) holdsValue() bool { return h.kind != "" && h.kind != typeGone }
 // mayHaveParts reports whether there may be parts besides the head.
 func (h *head) mayHaveParts() bool { return h.kind != "" && h.kind != typeValue }
 
-func (h *head) String() string {
+// text returns the head as the item of account.
+func (h *head) text(account string) string {
 	switch h.kind {
 	case typeValue, typeUnsure:
-		return strings.Join([]string{version, h.kind, sum(h.value), encoding.EncodeToString(h.value)}, ".")
+		return strings.Join([]string{version, h.kind, sum(account, h.value), encoding.EncodeToString(h.value)}, ".")
 	case typeParts:
 		return fmt.Sprintf("%s.%s.%c.%d.%d.%x.%s", version, h.kind, h.slot, h.count, h.length, h.digest, h.gen)
 	}
-	return version + "." + h.kind
+	return strings.Join([]string{version, h.kind, sum(account, nil)}, ".")
 }
 
-// sum tells a value that was cut short from a whole one.
-func sum(value []byte) string {
-	d := sha256.Sum256(value)
+// digest identifies value as that of account. All accounts of heads have the
+// same length, so nothing needs to part the two.
+func digest(account string, value []byte) (d [sha256.Size]byte) {
+	h := sha256.New()
+	h.Write([]byte(account))
+	h.Write(value)
+	h.Sum(d[:0])
+	return d
+}
+
+// sum tells a value that was cut short, or is another account's, from a whole
+// one of account.
+func sum(account string, value []byte) string {
+	d := digest(account, value)
 	return hex.EncodeToString(d[:sumLen/2])
 }
 
@@ -91,8 +104,11 @@ func fields(text string) ([]string, error) {
 	return nil, &damaged{errForm.Error()}
 }
 
-// parseHead parses the text of a head.
-func parseHead(text string) (*head, error) {
+// errSum is damage to a head.
+var errSum = &damaged{"its checksum is wrong, or it belongs to another account"}
+
+// parseHead parses the text of the head of account.
+func parseHead(account, text string) (*head, error) {
 	f, err := fields(text)
 	if err != nil {
 		return nil, err
@@ -104,8 +120,8 @@ func parseHead(text string) (*head, error) {
 		if err != nil {
 			return nil, bad
 		}
-		if sum(value) != f[1] {
-			return nil, &damaged{"its checksum is wrong"}
+		if sum(account, value) != f[1] {
+			return nil, errSum
 		}
 		return &head{kind: f[0], value: value}, nil
 	case len(f) == 6 && f[0] == typeParts:
@@ -121,7 +137,10 @@ func parseHead(text string) (*head, error) {
 		h.slot = f[1][0]
 		copy(h.digest[:], digest)
 		return h, nil
-	case len(f) == 1 && f[0] == typeGone:
+	case len(f) == 2 && f[0] == typeGone:
+		if sum(account, nil) != f[1] {
+			return nil, errSum
+		}
 		return &head{kind: f[0]}, nil
 	}
 	return nil, bad
@@ -169,26 +188,26 @@ type items struct {
 
 // get reads an item. The error is errAbsent where there is none.
 func (s *items) get(ctx context.Context, account string) (string, error) {
-	return s.call(ctx, "", func(b backend) (string, error) { return b.Get(s.service, account) })
+	return s.call(ctx, "reading", "", func(b backend) (string, error) { return b.Get(s.service, account) })
 }
 
 // put writes an item and reads it back, because a keyring may report success
 // and store nothing. The write belongs to owner.
 func (s *items) put(ctx context.Context, owner, account, text string) error {
-	_, err := s.call(ctx, owner, func(b backend) (string, error) { return "", b.Set(s.service, account, text) })
+	_, err := s.call(ctx, "writing", owner, func(b backend) (string, error) { return "", b.Set(s.service, account, text) })
 	if err == errAbsent {
-		err = fail(nil, err) // that is no answer to a write
+		err = during("writing", fail(nil, err)) // that is no answer to a write
 	}
 	if err != nil {
 		return err
 	}
 	switch got, err := s.get(ctx, account); {
 	case err == errAbsent:
-		return s.refused(errNotStored)
+		return s.refused("writing", errNotStored)
 	case err != nil:
 		return err
 	case got != text:
-		return fail(nil, errAltered)
+		return during("writing", fail(nil, errAltered))
 	}
 	s.gate.allowed()
 	return nil
@@ -197,7 +216,7 @@ func (s *items) put(ctx context.Context, owner, account, text string) error {
 // remove deletes an item, and looks whether it has gone. That there is none is
 // no error.
 func (s *items) remove(ctx context.Context, owner, account string) error {
-	_, err := s.call(ctx, owner, func(b backend) (string, error) { return "", b.Delete(s.service, account) })
+	_, err := s.call(ctx, "deleting", owner, func(b backend) (string, error) { return "", b.Delete(s.service, account) })
 	if err == errAbsent {
 		return nil
 	}
@@ -211,16 +230,18 @@ func (s *items) remove(ctx context.Context, owner, account string) error {
 	case err != nil:
 		return err
 	}
-	return s.refused(errStillHere)
+	return s.refused("deleting", errStillHere)
 }
 
 // refused takes a success that was none for a refusal.
-func (s *items) refused(why error) error {
+func (s *items) refused(doing string, why error) error {
 	err := fail(ErrLocked, why)
 	s.gate.refused(err)
-	return err
+	return during(doing, err)
 }
 
-func (s *items) call(ctx context.Context, owner string, do func(backend) (string, error)) (string, error) {
-	return s.gate.enter(ctx, &call{do: do, writes: owner, timeout: s.opts.Timeout, prompt: s.opts.Prompt})
+// call makes one call, and names what it does in the failures.
+func (s *items) call(ctx context.Context, doing, owner string, do func(backend) (string, error)) (string, error) {
+	text, err := s.gate.enter(ctx, &call{do: do, writes: owner, timeout: s.opts.Timeout, prompt: s.opts.Prompt})
+	return text, during(doing, err)
 }

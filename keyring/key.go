@@ -139,7 +139,7 @@ func (s *keyState) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := parseHead(text)
+	h, err := parseHead(s.account(), text)
 	if err != nil {
 		return keyDamaged(err)
 	}
@@ -181,7 +181,7 @@ func (s *keyState) make(ctx context.Context) (err error) {
 	}
 	key := make([]byte, keySize)
 	rand.Read(key) // never fails
-	if err := s.put(ctx, account, account, (&head{kind: typeValue, value: key}).String()); err != nil {
+	if err := s.put(ctx, account, account, (&head{kind: typeValue, value: key}).text(account)); err != nil {
 		return err
 	}
 	s.key = key

@@ -103,10 +103,12 @@ func TestNoKeyIsMadeInDoubt(t *testing.T) {
 			f.edit(func(_, text string) string { return "ft9" + text[3:] })
 		},
 		"no key at all": func(f *fake) {
-			f.edit(func(_, _ string) string { return "ft1.v.e3b0c44298fc1c14." })
+			texts := keyring.HeadTexts(keyring.AccountOf("key", "keyring-test", ""), nil)
+			f.edit(func(_, _ string) string { return texts[0] })
 		},
 		"removed halfway": func(f *fake) {
-			f.edit(func(_, _ string) string { return "ft1.x" })
+			texts := keyring.HeadTexts(keyring.AccountOf("key", "keyring-test", ""), nil)
+			f.edit(func(_, _ string) string { return texts[len(texts)-1] })
 		},
 	}
 	for name, spoil := range answers {

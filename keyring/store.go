@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -133,7 +132,7 @@ func (s *Store) head(ctx context.Context, account string) (string, *head, error)
 	if err != nil {
 		return "", nil, err
 	}
-	h, err := parseHead(text)
+	h, err := parseHead(account, text)
 	return text, h, err
 }
 
@@ -151,8 +150,8 @@ func (s *Store) assemble(ctx context.Context, account string, h *head) ([]byte, 
 		}
 		value = append(value, data...)
 	}
-	if len(value) != h.length || sha256.Sum256(value) != h.digest {
-		return nil, &damaged{"its digest is wrong"}
+	if len(value) != h.length || digest(account, value) != h.digest {
+		return nil, &damaged{"its digest is wrong, or it belongs to another account"}
 	}
 	return value, nil
 }
@@ -214,7 +213,7 @@ func (s *Store) saveWhole(ctx context.Context, account string, h *head, value []
 		kind = typeUnsure
 	}
 	next := &head{kind: kind, value: value}
-	if err := s.put(ctx, account, account, next.String()); err != nil {
+	if err := s.put(ctx, account, account, next.text(account)); err != nil {
 		return err
 	}
 	if h.kind == typeParts {
@@ -232,11 +231,11 @@ func (s *Store) saveParts(ctx context.Context, account string, h *head, value []
 		if h.holdsValue() {
 			unsure = &head{kind: typeUnsure, value: h.value}
 		}
-		if err := s.put(ctx, account, account, unsure.String()); err != nil {
+		if err := s.put(ctx, account, account, unsure.text(account)); err != nil {
 			return err
 		}
 	}
-	next := &head{kind: typeParts, slot: 'a', length: len(value), digest: sha256.Sum256(value), gen: generation()}
+	next := &head{kind: typeParts, slot: 'a', length: len(value), digest: digest(account, value), gen: generation()}
 	if h.kind == typeParts && h.slot == 'a' {
 		next.slot = 'b'
 	}
@@ -252,7 +251,7 @@ func (s *Store) saveParts(ctx context.Context, account string, h *head, value []
 	if err := s.sweep(ctx, account, next.slot, next.count); err != nil {
 		return err
 	}
-	if err := s.put(ctx, account, account, next.String()); err != nil {
+	if err := s.put(ctx, account, account, next.text(account)); err != nil {
 		return err
 	}
 	_ = s.sweep(ctx, account, 'a'+'b'-next.slot, 0) // or by the next write
@@ -315,7 +314,7 @@ func (s *Store) delete(ctx context.Context, account string) error {
 	if h.mayHaveParts() {
 		if h.kind != typeGone {
 			gone := &head{kind: typeGone}
-			if err := s.put(ctx, account, account, gone.String()); err != nil {
+			if err := s.put(ctx, account, account, gone.text(account)); err != nil {
 				return err
 			}
 		}
@@ -327,8 +326,9 @@ func (s *Store) delete(ctx context.Context, account string) error {
 }
 
 // SetAside moves what is stored under key to another item of the same service,
-// damaged or not, where nothing looks for it: in place of what was set aside
-// before. It is there for a person to find, and may be deleted by hand.
+// damaged or not, where nothing looks for it. It is there for a person to find,
+// and may be deleted by hand. There is one such item for a key: what an earlier
+// SetAside of the key has kept is replaced, and lost.
 func (s *Store) SetAside(ctx context.Context, key string) error {
 	return s.underLock(ctx, key, func(account string) error {
 		text, err := s.get(ctx, account)
@@ -342,7 +342,7 @@ func (s *Store) SetAside(ctx context.Context, key string) error {
 		if err := s.sweepAll(ctx, aside); err != nil {
 			return err
 		}
-		if h, err := parseHead(text); err == nil && h.kind == typeParts {
+		if h, err := parseHead(account, text); err == nil && h.kind == typeParts {
 			if err := s.copyParts(ctx, account, aside, h); err != nil {
 				return err
 			}

@@ -474,19 +474,54 @@ func TestNewerVersionIsLeftAlone(t *testing.T) {
 	}
 }
 
+// What one account holds is damage in another, whole or in parts, and no
+// session of the other's; nor is it that there is none.
+func TestItemsMovedToAnotherAccount(t *testing.T) {
+	alice, bob := keyring.AccountOf("store", "keyring-test", "alice"), keyring.AccountOf("store", "keyring-test", "bob")
+	for _, n := range []int{0, 100, 9000} {
+		f, dir := newFake(), t.TempDir()
+		s := openStore(t, f, dir)
+		save(t, s, "alice", bytesOf(1, n))
+		save(t, s, "bob", bytesOf(2, n))
+		for name, text := range f.copy().items {
+			if strings.Contains(name, alice) {
+				f.items[strings.Replace(name, alice, bob, 1)] = text
+			}
+		}
+		got, err := s.Load(t.Context(), "bob")
+		var c corrupt
+		if !errors.As(err, &c) || !c.Corrupt() {
+			t.Errorf("Load of bob's session with alice's items of %d bytes: %d bytes, %v", n, len(got), err)
+		}
+		wants(t, s, "alice", bytesOf(1, n))
+		save(t, s, "bob", bytesOf(2, n))
+		wants(t, s, "bob", bytesOf(2, n))
+	}
+	for _, text := range keyring.HeadTexts(alice, []byte("a session")) {
+		if _, err := keyring.ParseHead(alice, text); err != nil {
+			t.Errorf("alice's %q: %v", text, err)
+		}
+		var c corrupt
+		if _, err := keyring.ParseHead(bob, text); !errors.As(err, &c) {
+			t.Errorf("alice's %q as bob's: %v", text, err)
+		}
+	}
+}
+
 func FuzzParseHead(f *testing.F) {
-	for _, text := range []string{
-		"", "ft1", "ft1.x", "ft1.v.e3b0c44298fc1c14.", "ft1.v..", "ft1.w.e3b0c44298fc1c14.", "ft2.x", "ft1.p.x.y",
-		"ft1.c.a.2.3000." + strings.Repeat("ab", 32) + ".0123456789abcdef", "ft1.c.b.0.0..",
-	} {
+	account := keyring.AccountOf("store", "keyring-test", "k")
+	for _, text := range append(keyring.HeadTexts(account, []byte("a session")),
+		"", "ft1", "ft1.x", "ft1.x.", "ft1.v.e3b0c44298fc1c14.", "ft1.v..", "ft2.x", "ft1.p.x.y",
+		"ft1.c.a.2.3000."+strings.Repeat("ab", 32)+".0123456789abcdef", "ft1.c.b.0.0..",
+	) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		again, err := keyring.ParseHead(text)
+		again, err := keyring.ParseHead(account, text)
 		if err != nil {
 			return
 		}
-		third, err := keyring.ParseHead(again)
+		third, err := keyring.ParseHead(account, again)
 		if err != nil || third != again {
 			t.Errorf("%q was taken for %q, and that for %q (%v)", text, again, third, err)
 		}
