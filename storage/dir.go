@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/freshtoken/freshtoken/internal/filelock"
 )
@@ -31,113 +30,6 @@ type dir struct {
 	path  string // absolute
 	info  os.FileInfo
 	alive *os.File // keeps the number of the directory from being reused; nil where that is in the way
-}
-
-// openDir makes the directory if it is missing, and checks that it will do.
-func openDir(path string) (_ *dir, err error) {
-	if path == "" {
-		return nil, errors.New("storage: no directory given: name one, or use NewAppFile")
-	}
-	if !filelock.Supported() {
-		return nil, fmt.Errorf("storage: this system has no file locks, so that processes could not share a store; "+
-			"use NewMemory, or a Store of your own under Seal: %w", errors.ErrUnsupported)
-	}
-	if path, err = filepath.Abs(path); err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
-	}
-	if err := makeDirs(path); err != nil {
-		return nil, fmt.Errorf("storage: make the directory: %w", err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
-	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("storage: %w: %s is not a directory; remove it or choose another", ErrUnsafe, path)
-	}
-	if err := checkDir(path, info); err != nil {
-		return nil, err
-	}
-	d := &dir{path: path, info: info}
-	if d.alive, err = pinDir(path); err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
-	}
-	if d.alive != nil {
-		if d.info, err = d.alive.Stat(); err != nil {
-			return nil, fmt.Errorf("storage: %w", err)
-		}
-	}
-	// Windows looks up what SameFile compares when it is first called.
-	if !os.SameFile(d.info, info) {
-		return nil, fmt.Errorf("storage: %w: %s was replaced while it was being opened; try again", ErrGone, path)
-	}
-	if err := d.probe(); err != nil {
-		return nil, err
-	}
-	d.sweep()
-	return d, nil
-}
-
-// makeDirs is os.MkdirAll with mode 0700 that makes the new entries durable:
-// what is saved durably in a directory that a crash removes is not saved.
-func makeDirs(path string) error {
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if parent := filepath.Dir(path); parent != path {
-		if err := makeDirs(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// probe makes, locks and removes a file, so that a directory that will not do
-// shows before anything depends on it.
-func (d *dir) probe() error {
-	name := filepath.Join(d.path, "probe"+tempExt+rand.Text())
-	unlock, err := filelock.Lock(context.Background(), name)
-	if err != nil {
-		os.Remove(name)
-		return fmt.Errorf("storage: a store needs a directory in which files can be made and locked: %w", err)
-	}
-	err = unlock()
-	if rerr := os.Remove(name); err == nil {
-		err = rerr
-	}
-	if err != nil {
-		return fmt.Errorf("storage: a store needs a directory in which files can be removed: %w", err)
-	}
-	return nil
-}
-
-// staleAfter is the age at which a temporary file must be one that a killed
-// process left. A Save takes milliseconds. If one was stopped for longer, by a
-// laptop's sleep in the middle, it loses its file to the sweep and fails, and
-// what was stored before is still there.
-const staleAfter = time.Hour
-
-// sweep removes what killed processes left behind: files of our own naming
-// pattern alone. It is housekeeping: its failure harms nobody.
-func (d *dir) sweep() {
-	entries, _ := os.ReadDir(d.path)
-	for _, e := range entries {
-		stem, random, ok := strings.Cut(e.Name(), tempExt)
-		if !ok || random == "" || stem != "probe" && !isHash(stem) || !e.Type().IsRegular() {
-			continue
-		}
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
-			os.Remove(filepath.Join(d.path, e.Name()))
-		}
-	}
-}
-
-func isHash(s string) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == sha256.Size && s == strings.ToLower(s)
 }
 
 // file returns the path of the file of key with this extension.
@@ -406,8 +298,8 @@ func (d *dir) SetAside(ctx context.Context, key string) error {
 }
 
 // samples yields the sealed files.
-func (d *dir) samples(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
+func (d *dir) samples(ctx context.Context) iter.Seq2[sample, error] {
+	return func(yield func(sample, error) bool) {
 		entries, err := os.ReadDir(d.path)
 		if err == nil {
 			err = d.here()
@@ -415,7 +307,7 @@ func (d *dir) samples(ctx context.Context) iter.Seq2[[]byte, error] {
 			err = failed("look for sessions", err)
 		}
 		if err != nil {
-			yield(nil, err)
+			yield(sample{}, err)
 			return
 		}
 		for _, e := range entries {
@@ -427,7 +319,7 @@ func (d *dir) samples(ctx context.Context) iter.Seq2[[]byte, error] {
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // deleted meanwhile
 			}
-			if !yield(sealed, err) || err != nil {
+			if !yield(sample{from: "the file " + e.Name(), sealed: sealed, err: err}, nil) {
 				return
 			}
 		}

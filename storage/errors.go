@@ -1,6 +1,9 @@
 package storage
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 // The errors of this package to branch on, with errors.Is. None of them
 // matches fs.ErrNotExist, and none has moved or overwritten what is stored.
@@ -35,3 +38,19 @@ type corruptError struct{}
 
 func (corruptError) Error() string { return "the stored data is damaged" }
 func (corruptError) Corrupt() bool { return true }
+
+// isCorrupt recognises damage as callers do: an underlying store or a Key has
+// an error of its own for it.
+func isCorrupt(err error) bool {
+	var c interface{ Corrupt() bool }
+	return errors.As(err, &c) && c.Corrupt()
+}
+
+// aloof returns err, which is not about the session at hand, such that nobody
+// takes it for that: if it matches fs.ErrNotExist or damage, its text alone.
+func aloof(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || isCorrupt(err) {
+		return errors.New(err.Error())
+	}
+	return err
+}

@@ -10,13 +10,19 @@ const KeySize = 32
 // keyring holds. A Key may serve several stores and is safe for concurrent use.
 //
 // The store decides when a key may be made, the Key only how. To open a value
-// the store calls Get with the parameters from the value's header. To seal the
-// first value it looks whether sealed values exist: if so, it calls Get with
-// the parameters of one of them and compares; if there are none, it takes the
-// store's lock for this purpose, looks again, calls Get with nil, and New only
-// if that says fs.ErrNotExist. So a key that has been lost is reported as
-// [ErrKeyMissing], and a fresh one never takes its place. The store remembers
-// the keys that it was given, so that Get need not.
+// the store calls Get with the parameters from the value's header. To seal a
+// new session it looks whether sealed values exist: if so, it calls Get with
+// the parameters of one of them and compares, or with nil if none of them can
+// be read; if there are none, it takes the store's lock for this purpose, looks
+// again, calls Get with nil, and New only if that says fs.ErrNotExist. So a key
+// that has been lost is reported as [ErrKeyMissing], and a store that has
+// sealed values does not put a fresh one in its place. The store remembers the
+// keys that it was given, so that Get need not.
+//
+// That promise holds for one store. A store cannot see the values of another:
+// where two share a key that is kept somewhere, and it is lost, the one that
+// has no values yet makes a new one, and a backup of the old one then has to
+// replace that. Give each directory a key of its own.
 //
 // Both methods honour ctx. Neither retains or modifies params, and neither
 // puts the key into an error. The store does not modify the key it is given,

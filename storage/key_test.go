@@ -236,6 +236,123 @@ func TestDamagedNeighbour(t *testing.T) {
 	}
 }
 
+// TestUnreadableNeighbours: where no other session can be read, the key that
+// exists will do for a new one, and a key that does not exist is not made.
+func TestUnreadableNeighbours(t *testing.T) {
+	needFiles(t)
+	ctx := context.Background()
+	for name, spoil := range map[string]func(t *testing.T, p string){
+		"empty": func(t *testing.T, p string) {
+			if err := os.Truncate(p, 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"too big": func(t *testing.T, p string) {
+			if err := os.Truncate(p, 17<<20); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a directory": func(t *testing.T, p string) {
+			if err := errors.Join(os.Remove(p), os.Mkdir(p, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"newer": func(t *testing.T, p string) {
+			if err := os.WriteFile(p, newer(nil), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"parameters out of bounds": func(t *testing.T, p string) {
+			sealed, err := storage.SealWith(make([]byte, storage.KeySize), append([]byte{1, 0xff}, make([]byte, 24)...), "alice", nil, [32]byte{1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(p, sealed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := home(t)
+			pass := storage.Passphrase(func() ([]byte, error) { return []byte("pw"), nil })
+			var k storage.Key = new(vaultKey)
+			if name == "parameters out of bounds" {
+				k = pass
+			}
+			for _, session := range []string{"alice", "bob"} {
+				mustSave(t, newFile(t, dir, k), session, "v")
+			}
+			spoil(t, path(dir, "alice", ".session"))
+			mustSave(t, newFile(t, dir, k), "carol", "v") // bob's file tells the key
+			if err := os.Remove(path(dir, "carol", ".session")); err != nil {
+				t.Fatal(err)
+			}
+			spoil(t, path(dir, "bob", ".session"))
+
+			for what, key := range map[string]storage.Key{"lost": new(vaultKey), "derived": pass} {
+				if k == pass && key != pass {
+					continue // parameters say nothing to other keys
+				}
+				err := newFile(t, dir, key).Save(ctx, "carol", nil)
+				var c interface{ Corrupt() bool }
+				switch {
+				case err == nil, errors.Is(err, fs.ErrNotExist), errors.As(err, &c) && c.Corrupt():
+					t.Errorf("Save of an absent session, the key %s: got %v", what, err)
+				case !strings.Contains(err.Error(), filepath.Base(path(dir, "alice", ".session"))) &&
+					!strings.Contains(err.Error(), filepath.Base(path(dir, "bob", ".session"))):
+					t.Errorf("the error does not name a damaged file: %v", err)
+				}
+				if k, ok := key.(*vaultKey); ok && k.made() != 0 {
+					t.Error("a key was made beside values that nobody can read")
+				}
+			}
+			if k, ok := k.(*vaultKey); ok {
+				mustSave(t, newFile(t, dir, k), "carol", "v")
+				wantValue(t, newFile(t, dir, k), "carol", "v")
+				if k.made() != 1 {
+					t.Errorf("the key was made %d times", k.made())
+				}
+			}
+		})
+	}
+	t.Run("the entry of Seal", func(t *testing.T) {
+		m, k := storage.NewMemory(), new(vaultKey)
+		mustSave(t, storage.Seal(m, k), "alice", "v")
+		mustSave(t, m, "freshtoken.seal/key", "damaged")
+		mustSave(t, storage.Seal(m, k), "bob", "v")
+		wantValue(t, storage.Seal(m, k), "bob", "v")
+		err := storage.Seal(m, new(vaultKey)).Save(ctx, "carol", nil)
+		var c interface{ Corrupt() bool }
+		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.As(err, &c) && c.Corrupt() {
+			t.Errorf("Save of an absent session without a key: got %v", err)
+		}
+	})
+}
+
+// A failingKey has no key and cannot make one.
+type failingKey struct{ err error }
+
+func (k failingKey) Get(context.Context, []byte) ([]byte, error) { return nil, fs.ErrNotExist }
+func (k failingKey) New(context.Context) (key, params []byte, err error) {
+	return nil, nil, k.err
+}
+
+// TestKeyNotMade: whatever New fails with, the session is neither absent nor
+// damaged.
+func TestKeyNotMade(t *testing.T) {
+	stores(t, func(t *testing.T, reopen func(storage.Key) storage.Store) {
+		ctx := context.Background()
+		denied := fmt.Errorf("make: %w", fs.ErrPermission)
+		wantError(t, "Save", reopen(failingKey{denied}).Save(ctx, "alice", nil), fs.ErrPermission)
+		for _, cause := range []error{fs.ErrNotExist, storage.ErrCorrupt} {
+			err := reopen(failingKey{fmt.Errorf("make: %w", cause)}).Save(ctx, "alice", nil)
+			if err == nil || errors.Is(err, cause) || !strings.Contains(err.Error(), "make: ") {
+				t.Errorf("Save: got %v, want an error that tells what happened and is not %q", err, cause)
+			}
+		}
+	})
+}
+
 // TestNothingShows prints what holds secrets in every way.
 func TestNothingShows(t *testing.T) {
 	secret := bytes.Repeat([]byte("S3"), 16)

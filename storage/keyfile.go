@@ -21,8 +21,9 @@ import (
 // Kubernetes or Docker secret for example.
 //
 // The file is made, along with its directory, when a store seals its first
-// value, under a lock on path + ".lock". It is not made again while sealed
-// values exist: see [ErrKeyMissing]. The file may be a symbolic link to a file
+// value, under a lock on path + ".lock". That store does not make it again while
+// it has sealed values: see [ErrKeyMissing]. Another store with the same file
+// would, so use one key file for each directory. The file may be a symbolic link to a file
 // that exists. On systems with mode bits, a key file that is not its owner's
 // alone, or not this user's or root's, is [ErrUnsafe].
 func KeyFile(path string) Key {
@@ -83,11 +84,11 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
 	}
 	if err := makeDirs(filepath.Dir(path)); err != nil {
-		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
+		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	unlock, err := filelock.Lock(ctx, path+lockExt)
 	if err != nil {
-		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
+		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	defer unlock() // its failure does not make the key any worse
 
@@ -98,11 +99,11 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 	key = make([]byte, KeySize)
 	rand.Read(key)
 	if err := publish(ctx, path, key); err != nil {
-		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
+		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	kept, err := k.Get(ctx, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, aloof(err)
 	}
 	if !bytes.Equal(kept, key) {
 		return nil, nil, fmt.Errorf("storage: the key file %s does not hold what was written to it; "+

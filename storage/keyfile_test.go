@@ -144,3 +144,22 @@ func TestKeyFileBesideTheSessions(t *testing.T) {
 		wantValue(t, newFile(t, dir, storage.KeyFile(filepath.Join(dir, name))), "alice", "v")
 	}
 }
+
+// TestKeyFileUnmounted has the link to the key's directory lead nowhere. The key
+// cannot be made there, and no error reads as an absent session.
+func TestKeyFileUnmounted(t *testing.T) {
+	needFiles(t)
+	dir, store := t.TempDir(), home(t)
+	symlink(t, filepath.Join(dir, "unmounted"), filepath.Join(dir, "link"))
+	k := storage.KeyFile(filepath.Join(dir, "link", "key"))
+	for what, err := range map[string]error{
+		"Save": newFile(t, store, k).Save(context.Background(), "alice", nil),
+		"New":  func() error { _, _, err := k.New(context.Background()); return err }(),
+	} {
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	_, err := storage.NewFile(filepath.Join(dir, "link"), k)
+	wantError(t, "NewFile", err, storage.ErrGone)
+}

@@ -137,11 +137,15 @@ func (w wrapped) SetAside(ctx context.Context, key string) error {
 	}
 }
 
-func (w wrapped) samples(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
+func (w wrapped) samples(ctx context.Context) iter.Seq2[sample, error] {
+	return func(yield func(sample, error) bool) {
 		sealed, err := w.store.Load(ctx, reserved+"key")
-		if !errors.Is(err, fs.ErrNotExist) {
-			yield(sealed, err)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err == nil, isCorrupt(err):
+			yield(sample{from: "the entry " + reserved + "key", sealed: sealed, err: err}, nil)
+		default:
+			yield(sample{}, err)
 		}
 	}
 }

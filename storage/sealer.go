@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,7 +18,7 @@ type vault interface {
 
 	// samples yields sealed values from which to learn the vault's key: none
 	// only if it is certain that the vault has none. An error ends it.
-	samples(ctx context.Context) iter.Seq2[[]byte, error]
+	samples(ctx context.Context) iter.Seq2[sample, error]
 
 	// lockKey takes the lock under which a key is made. It is held while the
 	// first value is saved, and is taken after a session's lock, never before.
@@ -25,6 +26,13 @@ type vault interface {
 
 	// settle is called with lockKey held, before the first value is saved.
 	settle(ctx context.Context, seal func(name string) ([]byte, error)) error
+}
+
+// A sample is any sealed value of a vault.
+type sample struct {
+	from   string // which it is, for people
+	sealed []byte
+	err    error // why this one cannot be read, though others may be
 }
 
 // A sealer encrypts what a vault keeps. It decides which key seals a value and
@@ -133,23 +141,63 @@ func newSalt() *[saltSize]byte {
 }
 
 // learn returns the key of the values that the vault has, or nil if it has
-// none. A damaged one is passed over for the sake of another; if all of them
-// are damaged there is no telling which key they had.
+// none. One that cannot be read is passed over for the sake of another. If that
+// is true of all of them there is no telling which key they had: then the key
+// that the Key has already will do, but none is made. Errors are about other
+// sessions than the one at hand, and say nothing of that.
 func (s *sealer) learn(ctx context.Context) (*material, error) {
-	var unreadable error
-	for sealed, err := range s.vault.samples(ctx) {
+	unreadable := ""
+	for sample, err := range s.vault.samples(ctx) {
 		if err != nil {
-			return nil, err
+			return nil, aloof(err)
 		}
-		h, err := parse(sealed)
+		m, err := s.fromSample(ctx, sample)
 		if err == nil {
-			return s.unlock(ctx, h)
+			return m, nil
 		}
-		if unreadable == nil {
-			unreadable = fmt.Errorf("storage: another session of the same store has to be restored or set aside first: %w", err)
+		if cerr := ctx.Err(); cerr != nil {
+			return nil, cerr
+		}
+		if sample.err == nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewerVersion) {
+			return nil, aloof(err) // its key is not to be had
+		}
+		if unreadable == "" {
+			unreadable = fmt.Sprintf("%s: %v", sample.from, err)
 		}
 	}
-	return nil, unreadable
+	if unreadable == "" {
+		return nil, nil
+	}
+	m, err := s.existing(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("storage: the key of this store cannot be told, since none of its other sessions can be read; "+
+			"restore or remove what is damaged first (%s)", unreadable)
+	}
+	return m, aloof(err)
+}
+
+func (s *sealer) fromSample(ctx context.Context, sample sample) (*material, error) {
+	if sample.err != nil {
+		return nil, sample.err
+	}
+	h, err := parse(sample.sealed)
+	if err != nil {
+		return nil, err
+	}
+	return s.unlock(ctx, h)
+}
+
+// existing returns the key that is there without any value. The error matches
+// fs.ErrNotExist if there is none.
+func (s *sealer) existing(ctx context.Context) (*material, error) {
+	if s.key == nil {
+		return nil, errNoKey
+	}
+	key, err := s.key.Get(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.adopt(key, nil)
 }
 
 // unlock returns the key that h was made with.
@@ -182,17 +230,19 @@ func (s *sealer) unlock(ctx context.Context, h header) (*material, error) {
 
 // mint returns a key for a vault without values.
 func (s *sealer) mint(ctx context.Context) (*material, error) {
-	if s.key == nil {
-		return nil, errNoKey
+	m, err := s.existing(ctx)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return m, aloof(err)
 	}
-	var params []byte
-	key, err := s.key.Get(ctx, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		key, params, err = s.key.New(ctx)
-	}
+	key, params, err := s.key.New(ctx)
 	if err != nil {
-		return nil, err
+		return nil, aloof(err)
 	}
+	return s.adopt(key, params)
+}
+
+// adopt remembers what the Key returned.
+func (s *sealer) adopt(key, params []byte) (*material, error) {
 	m, err := newMaterial(key, params)
 	if err != nil {
 		return nil, err
@@ -215,6 +265,11 @@ func (s *sealer) recall(h header) *material {
 func (s *sealer) remember(m *material) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, k := range s.known {
+		if k.check == m.check && bytes.Equal(k.params, m.params) {
+			return
+		}
+	}
 	if len(s.known) == maxKnown {
 		s.known = append(s.known[:0], s.known[1:]...)
 	}

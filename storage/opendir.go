@@ -1,0 +1,130 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/freshtoken/freshtoken/internal/filelock"
+)
+
+// openDir makes the directory if it is missing, and checks that it will do.
+func openDir(path string) (_ *dir, err error) {
+	if path == "" {
+		return nil, errors.New("storage: no directory given: name one, or use NewAppFile")
+	}
+	if !filelock.Supported() {
+		return nil, fmt.Errorf("storage: this system has no file locks, so that processes could not share a store; "+
+			"use NewMemory, or a Store of your own under Seal: %w", errors.ErrUnsupported)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, failed("find the directory", err)
+	}
+	if err := makeDirs(path); err != nil {
+		return nil, failed("make the directory", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, failed("open the directory", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("storage: %w: %s is not a directory; remove it or choose another", ErrUnsafe, path)
+	}
+	if err := checkDir(path, info); err != nil {
+		return nil, err
+	}
+	d := &dir{path: path, info: info}
+	if d.alive, err = pinDir(path); err != nil {
+		return nil, failed("open the directory", err)
+	}
+	if d.alive != nil {
+		if d.info, err = d.alive.Stat(); err != nil {
+			return nil, failed("open the directory", err)
+		}
+	}
+	// Windows looks up what SameFile compares when it is first called.
+	if !os.SameFile(d.info, info) {
+		return nil, fmt.Errorf("storage: %w: %s was replaced while it was being opened; try again", ErrGone, path)
+	}
+	if err := d.probe(); err != nil {
+		return nil, err
+	}
+	d.sweep()
+	return d, nil
+}
+
+// makeDirs is os.MkdirAll with mode 0700 that makes the new entries durable:
+// what is saved durably in a directory that a crash removes is not saved.
+func makeDirs(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if parent := filepath.Dir(path); parent != path {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// probeTime bounds the wait for the lock of a file that nobody else knows. A
+// file system whose files change their numbers would never grant it.
+const probeTime = 5 * time.Second
+
+// probe makes, locks and removes a file, so that a directory that will not do
+// shows before anything depends on it.
+func (d *dir) probe() error {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	name := filepath.Join(d.path, "probe"+tempExt+rand.Text())
+	unlock, err := filelock.Lock(ctx, name)
+	if err != nil {
+		os.Remove(name)
+		return failed("a store needs a directory in which files can be made and locked", err)
+	}
+	err = unlock()
+	if rerr := os.Remove(name); err == nil {
+		err = rerr
+	}
+	if err != nil {
+		return failed("a store needs a directory in which files can be removed", err)
+	}
+	return nil
+}
+
+// staleAfter is the age at which a temporary file must be one that a killed
+// process left. A Save takes milliseconds. If one was stopped for longer, by a
+// laptop's sleep in the middle, it loses its file to the sweep and fails, and
+// what was stored before is still there.
+const staleAfter = time.Hour
+
+// sweep removes what killed processes left behind: files of our own naming
+// pattern alone. It is housekeeping: its failure harms nobody.
+func (d *dir) sweep() {
+	entries, _ := os.ReadDir(d.path)
+	for _, e := range entries {
+		stem, random, ok := strings.Cut(e.Name(), tempExt)
+		if !ok || random == "" || stem != "probe" && !isHash(stem) || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
+			os.Remove(filepath.Join(d.path, e.Name()))
+		}
+	}
+}
+
+func isHash(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size && s == strings.ToLower(s)
+}
