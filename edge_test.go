@@ -554,3 +554,25 @@ func TestTextsInJSON(t *testing.T) {
 		}
 	})
 }
+
+// A login that could not be saved, and then the token of an earlier one, whose
+// session is stored and newer: that goes on, and its spent token stays unspent.
+func TestEarlierLoginHandedInAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		f := w.faults()
+		src := w.source()
+		tok := w.login(src)
+		time.Sleep(lifetime)
+		w.usable(src)
+		f.set(func(f *faulty) { f.lock = failing(errDisk) })
+		wantErr(t, src.SetToken(t.Context(), w.as.Login("alice")), freshtoken.ErrNotPersisted)
+		f.set(func(f *faulty) { f.lock = nil })
+		if err := src.SetToken(t.Context(), tok); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lifetime)
+		wantAlive(t, w, src)
+		wantAlive(t, w, w.source())
+	})
+}

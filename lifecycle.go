@@ -59,8 +59,12 @@ func (s *Source) replace(fresh *record) (known bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if !damaged && reconcile(t.session, !t.unsaved, stored) != keep {
+	switch {
+	case damaged:
+	case reconcile(t.session, !t.unsaved, stored) != keep:
 		s.adopt(stored)
+	case stored != nil && stored.ID != t.session.ID && stored.isFrom(fresh):
+		s.adopt(stored) // handed in again, after a login that could not be saved
 	}
 	if r := t.session; r != nil && r.isFrom(fresh) {
 		if t.unsaved = t.unsaved || damaged; t.unsaved {
