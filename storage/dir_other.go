@@ -18,6 +18,7 @@ func syncDir(string) error            { return nil }
 func syncOpen(*os.File) error         { return nil }
 
 func openFile(_ context.Context, path string) (*os.File, error) { return os.Open(path) }
+func openKeyFile(path string) (*os.File, error)                 { return os.Open(path) }
 func rename(_ context.Context, from, to string) error           { return os.Rename(from, to) }
 func remove(_ context.Context, path string) error               { return os.Remove(path) }
 

@@ -17,22 +17,44 @@ func checkDir(path string, info os.FileInfo) error {
 		return fmt.Errorf("storage: %w: %s belongs to user %d, but this program runs as %d; "+
 			"run it as the owner, change the owner, or choose another directory", ErrUnsafe, path, st.Uid, os.Geteuid())
 	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("storage: %w: others may write to %s (mode %04o); run: chmod go-w %q",
-			ErrUnsafe, path, info.Mode().Perm(), path)
+	if perm := info.Mode().Perm(); perm&0o022 != 0 {
+		cure := ""
+		if perm&0o002 == 0 {
+			cure = "; if Kubernetes sets this at each mount, use a subdirectory of the volume " +
+				"and fsGroupChangePolicy: OnRootMismatch"
+		}
+		return fmt.Errorf("storage: %w: others may write to %s (mode %04o); run: chmod go-w %q%s",
+			ErrUnsafe, path, perm, path, cure)
 	}
 	return nil
 }
 
 // checkKeyFile refuses a key that others can read or could have written.
 func checkKeyFile(path string, info os.FileInfo) error {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int64(st.Uid) != int64(os.Geteuid()) {
-		return fmt.Errorf("storage: %w: the key file %s belongs to user %d, but this program runs as %d",
-			ErrUnsafe, path, st.Uid, os.Geteuid())
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("storage: %w: the owner of the key file %s is not known", ErrUnsafe, path)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("storage: %w: others may use the key file %s (mode %04o); run: chmod 600 %q",
-			ErrUnsafe, path, info.Mode().Perm(), path)
+	return checkKeyMode(path, info.Mode().Perm(), st.Uid, os.Geteuid())
+}
+
+// checkKeyMode lets the group read a key only where root gave it to that group
+// and this program is not root: it is by this that Kubernetes makes a secret
+// readable to the user of a pod with an fsGroup, who could not change the mode
+// of root's file. Where the file is this user's own, the group is in excess.
+func checkKeyMode(path string, perm os.FileMode, owner uint32, euid int) error {
+	excess := os.FileMode(0o077)
+	switch {
+	case int64(owner) == int64(euid):
+	case owner == 0:
+		excess = 0o037
+	default:
+		return fmt.Errorf("storage: %w: the key file %s belongs to user %d, but this program runs as %d",
+			ErrUnsafe, path, owner, euid)
+	}
+	if perm&excess != 0 {
+		return fmt.Errorf("storage: %w: others may use the key file %s (mode %04o); run: chmod %o %q",
+			ErrUnsafe, path, perm, perm&^excess, path)
 	}
 	return nil
 }
@@ -65,6 +87,12 @@ func syncOpen(f *os.File) error {
 // and does not wait for the other end of a pipe.
 func openFile(_ context.Context, path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+}
+
+// openKeyFile opens a file for reading. It follows links, as secrets that a
+// platform mounts need it, and does not wait for the other end of a pipe.
+func openKeyFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 func rename(_ context.Context, from, to string) error { return os.Rename(from, to) }

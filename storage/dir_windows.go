@@ -64,6 +64,8 @@ func openFile(ctx context.Context, path string) (f *os.File, err error) {
 	return f, err
 }
 
+func openKeyFile(path string) (*os.File, error) { return os.Open(path) }
+
 func rename(ctx context.Context, from, to string) error {
 	return move(ctx, from, to, windows.MOVEFILE_REPLACE_EXISTING)
 }

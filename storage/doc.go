@@ -6,7 +6,10 @@
 //   - A desktop program or a CLI: [NewAppFile], which finds the place.
 //   - A service, a container: [NewFile] in a directory on a volume that
 //     survives a restart. Mount the directory, not a file in it: a session is
-//     replaced by renaming, which a mounted file does not allow.
+//     replaced by renaming, which a mounted file does not allow. In a pod with
+//     an fsGroup use a subdirectory of the volume, which the program makes, and
+//     fsGroupChangePolicy: OnRootMismatch. Kubernetes otherwise opens every
+//     directory to the group at each mount, and the store refuses it.
 //   - Tests, and programs that log in each time: [NewMemory].
 //   - A database, or anything else that several machines share: a Store of your
 //     own, checked with package storagetest, under [Seal]. Its Lock must
@@ -25,7 +28,8 @@
 //     while the user is logged in. The best choice where there is a keyring.
 //   - [KeyFile]: 32 random bytes in a file. It protects backups, synchronised
 //     folders and disk images that hold the sealed files and not the key. For
-//     servers, with the key file on a secret that the platform mounts.
+//     servers, with the key file on a secret that the platform mounts, and one
+//     for each directory.
 //   - [Passphrase]: protects everything while the program is not running, and
 //     somebody has to type it or to hand it over.
 //   - A [Key] of your own: two methods, for a key management service say.
@@ -43,7 +47,7 @@
 //	ErrKeyMissing    the key is gone              restore it, or remove the values
 //	ErrNewerVersion  written by a later release   update
 //	ErrCorrupt       damaged or swapped           restore, or SetAside and log in
-//	ErrUnsafe        a link, others may write     fix it as the error says
+//	ErrUnsafe        a link, open to others       fix it as the error says
 //	ErrGone          the directory is not there   bring it back, or restart
 //
 // Save reads before it writes and fails with these errors too, so that a

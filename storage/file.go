@@ -30,11 +30,14 @@ type File struct {
 // directory and its parents are made, with mode 0700, where they are missing.
 // The key is first asked for when a value is first loaded or saved.
 //
-// NewFile fails with [ErrUnsafe] where others may write to dir or own it (this
-// is not checked on Windows), with an error that is errors.ErrUnsupported where
-// the system or the file system has no locks that the kernel frees when their
-// holder dies, and where dir cannot be written. Network file systems often
-// claim to lock and do not: use a local one.
+// NewFile fails with [ErrUnsafe] where dir belongs to another user, root
+// included, or has any of the mode bits 0022, by which its group or others may
+// write; none of this is checked on Windows. It does not change the mode of a
+// directory that exists: who could write there may have removed sessions or put
+// back old ones, which somebody ought to know. NewFile fails with an error that
+// is errors.ErrUnsupported where the system or the file system has no locks
+// that the kernel frees when their holder dies, and fails where dir cannot be
+// written. Network file systems often claim to lock and do not: use a local one.
 //
 // A File belongs to the directory that it found. If that is removed or
 // replaced, methods fail with [ErrGone] until NewFile is called again.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/freshtoken/freshtoken/internal/filelock"
 )
@@ -18,21 +19,37 @@ import (
 // with mode 0600. It guards against what reads the sealed files but not this
 // one: a backup, a synchronised folder, a disk image. It does not guard against
 // another program of the same user. Keep it away from the store, on a
-// Kubernetes or Docker secret for example.
+// Kubernetes or Docker secret for example. A relative path is taken from the
+// directory in which KeyFile is called.
 //
 // The file is made, along with its directory, when a store seals its first
 // value, under a lock on path + ".lock". That store does not make it again while
 // it has sealed values: see [ErrKeyMissing]. Another store with the same file
-// would, so use one key file for each directory. The file may be a symbolic link to a file
-// that exists. On systems with mode bits, a key file that is not its owner's
-// alone, or not this user's or root's, is [ErrUnsafe].
+// would, so use one key file for each directory. The file may be a symbolic
+// link to a file that exists.
+//
+// On systems with mode bits the file must belong to this user or to root, and
+// have no bits but those of 0700. One that belongs to root, while this program
+// runs as another user, may in addition be read by its group, up to 0740: so
+// does Kubernetes mount a secret in a pod with an fsGroup, as root's with mode
+// 0440. Anything else is [ErrUnsafe].
 func KeyFile(path string) Key {
-	return &keyFile{label: label("storage.KeyFile(" + path + ")"), path: path}
+	k := &keyFile{path: path}
+	if path == "" {
+		k.err = errors.New("storage: no path of a key file given")
+	} else if abs, err := filepath.Abs(path); err != nil {
+		k.err = fmt.Errorf("storage: key file: %w", aloof(err))
+	} else {
+		k.path = abs
+	}
+	k.label = label("storage.KeyFile(" + k.path + ")")
+	return k
 }
 
 type keyFile struct {
 	label
-	path string
+	path string // absolute
+	err  error  // why there is no path
 }
 
 // Get implements [Key]. There is one key, whatever the parameters.
@@ -40,10 +57,10 @@ func (k *keyFile) Get(ctx context.Context, _ []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if k.path == "" {
-		return nil, errors.New("storage: no path of a key file given")
+	if k.err != nil {
+		return nil, k.err
 	}
-	f, err := os.Open(k.path)
+	f, err := openKeyFile(k.path)
 	if err != nil {
 		_, lerr := os.Lstat(k.path)
 		if errors.Is(err, fs.ErrNotExist) && lerr == nil {
@@ -76,21 +93,18 @@ func (k *keyFile) Get(ctx context.Context, _ []byte) ([]byte, error) {
 
 // New implements [Key].
 func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
-	if k.path == "" {
-		return nil, nil, errors.New("storage: no path of a key file given")
+	if k.err != nil {
+		return nil, nil, k.err
 	}
-	path, err := filepath.Abs(k.path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("storage: make a key file: %w", err)
-	}
-	if err := makeDirs(filepath.Dir(path)); err != nil {
+	if err := makeDirs(filepath.Dir(k.path)); err != nil {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
-	unlock, err := filelock.Lock(ctx, path+lockExt)
+	unlock, err := filelock.Lock(ctx, k.path+lockExt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	defer unlock() // its failure does not make the key any worse
+	sweepKey(k.path)
 
 	key, err = k.Get(ctx, nil)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +112,7 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 	}
 	key = make([]byte, KeySize)
 	rand.Read(key)
-	if err := publish(ctx, path, key); err != nil {
+	if err := publish(ctx, k.path, key); err != nil {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	kept, err := k.Get(ctx, nil)
@@ -126,3 +140,21 @@ func publish(ctx context.Context, path string, content []byte) error {
 	}
 	return syncDir(filepath.Dir(path))
 }
+
+// sweepKey removes what processes that were killed in publish left: a whole key
+// each, that nobody would ever look at again. Called under the lock, it finds
+// nobody else's. That a name has the form of ours to the letter keeps it from
+// what a user called, say, key.tmp-old.
+func sweepKey(path string) {
+	dir, base := filepath.Split(path)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		random, ok := strings.CutPrefix(e.Name(), base+tempExt)
+		if ok && len(random) == len(rand.Text()) && strings.Trim(random, base32) == "" && e.Type().IsRegular() {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+// base32 is the alphabet of rand.Text.
+const base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"

@@ -3,11 +3,13 @@ package storage_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -162,4 +164,45 @@ func TestKeyFileUnmounted(t *testing.T) {
 	}
 	_, err := storage.NewFile(filepath.Join(dir, "link"), k)
 	wantError(t, "NewFile", err, storage.ErrGone)
+}
+
+func TestKeyFileRelative(t *testing.T) {
+	needFiles(t)
+	base, other, dir := t.TempDir(), t.TempDir(), home(t)
+	t.Chdir(base)
+	k := storage.KeyFile("key")
+	t.Chdir(other)
+	mustSave(t, newFile(t, dir, k), "alice", "v")
+	t.Chdir(base)
+	wantValue(t, newFile(t, dir, k), "alice", "v")
+	if _, err := os.Stat(filepath.Join(base, "key")); err != nil {
+		t.Errorf("the key was not made where KeyFile was called: %v", err)
+	}
+}
+
+// TestKeyFileSweep: whoever makes the key removes what those left who were
+// killed while they did, and nothing else.
+func TestKeyFileSweep(t *testing.T) {
+	needFiles(t)
+	dir := t.TempDir()
+	random := rand.Text()
+	for name, stays := range map[string]bool{
+		"key.tmp-" + random:                  false,
+		"key.tmp-old":                        true,
+		"key.tmp-" + strings.ToLower(random): true,
+		"key.tmp-" + random + "A":            true,
+		"other.tmp-" + random:                true,
+	} {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, make([]byte, storage.KeySize), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := storage.KeyFile(filepath.Join(dir, "key")).New(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(p); (err == nil) != stays {
+			t.Errorf("%s: stays is %v, want %v", name, err == nil, stays)
+		}
+		os.Remove(p)
+	}
 }
