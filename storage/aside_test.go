@@ -85,6 +85,31 @@ func TestReservedKeys(t *testing.T) {
 	mustSave(t, s, "freshtoken.seal/key", "v")
 }
 
+// TestMarkerIsNoValue moves the entry of Seal itself to where values are kept.
+func TestMarkerIsNoValue(t *testing.T) {
+	ctx := context.Background()
+	m := storage.NewMemory()
+	s := storage.Seal(m, fixedKey(1))
+	const name = "freshtoken.seal/key"
+	mustSave(t, s, name, "session")
+	marker, err := m.Load(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, place := range map[string]string{name: "freshtoken.seal/=" + name, "alice": "alice", "": ""} {
+		if err := m.Save(ctx, place, marker); err != nil {
+			t.Fatal(err)
+		}
+		value, err := s.Load(ctx, key)
+		if err == nil {
+			t.Errorf("the marker opened as the value %q of %q", value, key)
+		}
+		wantError(t, "Load", err, storage.ErrCorrupt)
+	}
+	// It still tells the key.
+	wantError(t, "Save under another key", storage.Seal(m, fixedKey(2)).Save(ctx, "bob", nil), storage.ErrWrongKey)
+}
+
 // TestSweep: what killed processes left is removed when it is old, and nothing
 // else is.
 func TestSweep(t *testing.T) {

@@ -327,4 +327,4 @@ func (d *dir) samples(ctx context.Context) iter.Seq2[sample, error] {
 }
 
 // settle has nothing to do: the files can be listed.
-func (d *dir) settle(context.Context, func(string) ([]byte, error)) error { return nil }
+func (d *dir) settle(context.Context, func() ([]byte, error)) error { return nil }

@@ -32,6 +32,10 @@ import (
 // data are the header, then the length of the name under which the value is
 // stored as 8 bytes, then that name.
 //
+// The marker that Seal keeps is sealed likewise, without a value or a name: its
+// additional data are the header alone, and the key derivation says "freshtoken
+// storage v1 marker". So it opens under no name, were it moved to one.
+//
 // The checksum is no protection against an attacker: the additional data are.
 // It tells damage from a wrong key before any key is derived, and damage from a
 // newer version: every version begins with magic, version and header length,
@@ -78,9 +82,15 @@ func (m *material) fits(h header) bool {
 	return bytes.Equal(m.params, h.params) && subtle.ConstantTimeCompare(m.check[:], h.check) == 1
 }
 
+// What is derived for a value is of no use for a marker.
+const (
+	infoValue  = "freshtoken storage v1 value"
+	infoMarker = "freshtoken storage v1 marker"
+)
+
 // aead returns the cipher and the nonce of the one value that has this salt.
-func (m *material) aead(salt []byte) (cipher.AEAD, []byte, error) {
-	okm, err := hkdf.Key(sha256.New, m.key, salt, "freshtoken storage v1 value", KeySize+12)
+func (m *material) aead(salt []byte, info string) (cipher.AEAD, []byte, error) {
+	okm, err := hkdf.Key(sha256.New, m.key, salt, info, KeySize+12)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,12 +105,29 @@ func (m *material) aead(salt []byte) (cipher.AEAD, []byte, error) {
 // seal returns the sealed value for the store's key name. The salt has been
 // used for no other value.
 func (m *material) seal(name string, value []byte, salt *[saltSize]byte) ([]byte, error) {
-	gcm, nonce, err := m.aead(salt[:])
+	gcm, nonce, err := m.aead(salt[:], infoValue)
 	if err != nil {
 		return nil, fmt.Errorf("storage: seal: %w", err)
 	}
+	b := m.header(salt, len(value))
+	return gcm.Seal(b, nonce, value, additional(b, name)), nil
+}
+
+// mark returns a marker: it tells the key, as any sealed value does, and is no
+// value itself.
+func (m *material) mark(salt *[saltSize]byte) ([]byte, error) {
+	gcm, nonce, err := m.aead(salt[:], infoMarker)
+	if err != nil {
+		return nil, fmt.Errorf("storage: seal: %w", err)
+	}
+	b := m.header(salt, 0)
+	return gcm.Seal(b, nonce, nil, b), nil
+}
+
+// header returns a header, with room for a value of this size to follow.
+func (m *material) header(salt *[saltSize]byte, room int) []byte {
 	size := fixedSize + len(m.params)
-	b := make([]byte, 0, size+len(value)+tagSize)
+	b := make([]byte, 0, size+room+tagSize)
 	b = append(b, magic...)
 	b = append(b, version1)
 	b = binary.BigEndian.AppendUint16(b, uint16(size))
@@ -109,13 +136,12 @@ func (m *material) seal(name string, value []byte, salt *[saltSize]byte) ([]byte
 	b = append(b, m.check[:]...)
 	b = append(b, salt[:]...)
 	sum := sha256.Sum256(b)
-	b = append(b, sum[:sumSize]...)
-	return gcm.Seal(b, nonce, value, additional(b, name)), nil
+	return append(b, sum[:sumSize]...)
 }
 
 // open returns the value that h heads. The caller has seen that m fits.
 func (m *material) open(name string, h header) ([]byte, error) {
-	gcm, nonce, err := m.aead(h.salt)
+	gcm, nonce, err := m.aead(h.salt, infoValue)
 	if err != nil {
 		return nil, fmt.Errorf("storage: open: %w", err)
 	}

@@ -154,10 +154,10 @@ func (w wrapped) lockKey(ctx context.Context) (func() error, error) {
 	return w.store.Lock(ctx, reserved+"key")
 }
 
-func (w wrapped) settle(ctx context.Context, seal func(name string) ([]byte, error)) error {
-	sealed, err := seal(reserved + "key")
+func (w wrapped) settle(ctx context.Context, mark func() ([]byte, error)) error {
+	marker, err := mark()
 	if err != nil {
 		return err
 	}
-	return w.store.Save(ctx, reserved+"key", sealed)
+	return w.store.Save(ctx, reserved+"key", marker)
 }

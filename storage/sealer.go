@@ -24,8 +24,9 @@ type vault interface {
 	// first value is saved, and is taken after a session's lock, never before.
 	lockKey(ctx context.Context) (unlock func() error, err error)
 
-	// settle is called with lockKey held, before the first value is saved.
-	settle(ctx context.Context, seal func(name string) ([]byte, error)) error
+	// settle is called with lockKey held, before the first value is saved. A
+	// vault that cannot be listed keeps a marker, and yields it as a sample.
+	settle(ctx context.Context, mark func() ([]byte, error)) error
 }
 
 // A sample is any sealed value of a vault.
@@ -118,7 +119,7 @@ func (s *sealer) saveFirst(ctx context.Context, name string, value []byte) (err 
 		if m, err = s.mint(ctx); err != nil {
 			return err
 		}
-		err = s.vault.settle(ctx, func(name string) ([]byte, error) { return m.seal(name, nil, newSalt()) })
+		err = s.vault.settle(ctx, func() ([]byte, error) { return m.mark(newSalt()) })
 		if err != nil {
 			return err
 		}
