@@ -22,4 +22,4 @@ func (osKeyring) Delete(service, account string) error { return gokeyring.Delete
 // system is the gate to the OS keyring. It is shared by all stores and keys of
 // the program because what it guards is: the keyring bears one call at a time
 // (KeePassXC crashes under a hundred), and a call that hangs hangs for all.
-var system = newGate(osKeyring{}, precheck)
+var system = newGate(osKeyring{}, precheck, confirmAbsent)

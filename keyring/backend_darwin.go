@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"os/exec"
+	"time"
 )
 
 const (
@@ -14,11 +16,25 @@ const (
 	// encoded in base64 once more, to `security -i` in a line that may have
 	// 4,096 bytes together with service and account.
 	itemLimit = 2560
+
+	// securityProgram is how go-keyring reaches the keychain.
+	securityProgram = "/usr/bin/security"
 )
 
-// precheck finds nothing to ask: the keychain cannot be looked at without the
-// risk of a prompt, other than by the call itself.
+// precheck asks nothing. Whether the keychain is unlocked shows only in the call
+// itself, and whether there is one matters only where the call finds nothing:
+// that is for confirmAbsent.
 func precheck(context.Context, bool) error { return nil }
+
+// confirmAbsent makes sure that what was not found is the item, and not the
+// keychain.
+func confirmAbsent(ctx context.Context, _, _ string) error {
+	return keychainThere(ctx, func(ctx context.Context, args ...string) ([]byte, error) {
+		cmd := exec.CommandContext(ctx, securityProgram, args...)
+		cmd.WaitDelay = time.Second
+		return cmd.Output()
+	}, os.Stat)
+}
 
 // systemKind returns the kind of an error of /usr/bin/security, or nil if it is
 // unknown. The exit status is the low byte of the OSStatus.

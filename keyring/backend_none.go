@@ -12,4 +12,6 @@ const (
 
 func precheck(context.Context, bool) error { return fail(ErrUnavailable, nil) }
 
+func confirmAbsent(context.Context, string, string) error { return fail(ErrUnavailable, nil) }
+
 func systemKind(error) error { return nil }

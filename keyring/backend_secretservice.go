@@ -30,7 +30,28 @@ func precheck(ctx context.Context, prompt bool) error {
 	if prompt {
 		check = secretservice.Unlock
 	}
-	err := check(ctx)
+	return failureOf(check(ctx))
+}
+
+// confirmAbsent asks for the item in all collections, as go-keyring looks into
+// one only. That may be another one today than it was when the item was
+// written: KeePassXC makes the database whose tab is shown the default one.
+func confirmAbsent(ctx context.Context, service, account string) error {
+	unlocked, locked, err := secretservice.Search(ctx, service, account)
+	switch {
+	case err != nil:
+		return failureOf(err)
+	case locked > 0:
+		return &failure{kind: ErrLocked, text: ErrLocked.Error() + ": the item is in a collection that is locked: " +
+			"unlock it in the program of the system that manages the keyring, make it the default one, and try again"}
+	case unlocked > 0:
+		return elsewhere()
+	}
+	return nil
+}
+
+// failureOf makes a *failure of an error of package secretservice.
+func failureOf(err error) error {
 	switch {
 	case err == nil:
 		return nil

@@ -19,6 +19,10 @@ const (
 // unlocked as long as its user is logged on.
 func precheck(context.Context, bool) error { return nil }
 
+// confirmAbsent believes Credential Manager, whose error says that it is the
+// item that was not found.
+func confirmAbsent(context.Context, string, string) error { return nil }
+
 // systemKind returns the kind of an error of Credential Manager, or nil if it
 // is unknown.
 func systemKind(err error) error {

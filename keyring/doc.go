@@ -70,7 +70,11 @@
 // collection is there and unlocked, which takes a few milliseconds. So a
 // machine without a bus or a service, a container for instance, gets
 // ErrUnavailable at once; a locked keyring is ErrLocked, and nobody is asked
-// unless Options.Prompt is set. The item's text crosses the bus as it is: the
+// unless Options.Prompt is set. What is not found there is looked for in all
+// other collections before it counts as absent, as the default one may have
+// changed: KeePassXC makes it the database whose tab is shown. An item that is
+// found elsewhere, or is locked there, is an error that says so. (Of a locked
+// database that is not the default one KeePassXC tells nothing.) The item's text crosses the bus as it is: the
 // bus belongs to the user, like the keyring. FreeBSD and DragonFly need cgo.
 //
 // # macOS
@@ -80,7 +84,8 @@
 // process list never shows it; the service and the account, a hash, stand in
 // the process list for that moment. The keychain knows the security program as
 // the owner of the item, not yours: any program of the same user can have it
-// read the item without a prompt. A locked keychain, as over ssh, is ErrLocked,
+// read the item without a prompt. What that program does not find counts as
+// absent only if there is a default keychain. A locked keychain, as over ssh, is ErrLocked,
 // or prompts. An item is up to 2,560 bytes.
 //
 // # Windows

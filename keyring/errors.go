@@ -120,6 +120,19 @@ var (
 // errAbsent is what a keyring's positive "not found" becomes.
 var errAbsent = errors.New("not found in the keyring")
 
+// errElsewhere is the cause of the failure that elsewhere returns.
+var errElsewhere = errors.New("the item is in a collection that is not the default one")
+
+// elsewhere is what becomes of "not found" where the keyring has the item after
+// all, though not where go-keyring looks.
+func elsewhere() *failure {
+	return &failure{
+		text: errElsewhere.Error() + ": make the collection that holds it the default one " +
+			"(KeePassXC: show the tab of its database), or delete the item there, and try again",
+		cause: errElsewhere,
+	}
+}
+
 // classify makes an error of this package of what go-keyring returned: nil,
 // errAbsent or a *failure.
 func classify(err error) error {

@@ -14,8 +14,18 @@ func NewGate(b interface {
 	if check == nil {
 		check = func(context.Context, bool) error { return nil }
 	}
-	return newGate(b, check)
+	return newGate(b, check, func(context.Context, string, string) error { return nil })
 }
+
+// Confirm sets what is asked where b has found nothing.
+func (g *gate) Confirm(confirm func(ctx context.Context, service, account string) error) {
+	g.confirm = confirm
+}
+
+// Elsewhere is what that returns for an item in another collection.
+func Elsewhere() error { return elsewhere() }
+
+var KeychainThere = keychainThere
 
 func (g *gate) NewStore(limit int, service string, options ...Options) (*Store, error) {
 	return newStore(g, limit, service, options)

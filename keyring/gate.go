@@ -25,6 +25,10 @@ type gate struct {
 	backend backend
 	check   func(ctx context.Context, prompt bool) error // asked before each call
 
+	// confirm is asked where the backend has found nothing, without a prompt.
+	// Only if it returns nil is that believed.
+	confirm func(ctx context.Context, service, account string) error
+
 	// turn holds a token while a call runs, whether or not anybody still
 	// waits for it. A channel, so that waiting for it can be given up.
 	turn chan struct{}
@@ -62,14 +66,16 @@ func (p *pause) refuses() error {
 	}
 }
 
-func newGate(b backend, check func(context.Context, bool) error) *gate {
-	return &gate{backend: b, check: check, turn: make(chan struct{}, 1), wake: make(chan struct{})}
+func newGate(b backend, check func(context.Context, bool) error, confirm func(context.Context, string, string) error) *gate {
+	return &gate{backend: b, check: check, confirm: confirm, turn: make(chan struct{}, 1), wake: make(chan struct{})}
 }
 
 // call is one call to the keyring.
 type call struct {
 	do      func(backend) (string, error)
-	writes  string        // names what it may change, or ""
+	writes  string // names what it may change, or ""
+	service string // what is called for
+	account string
 	timeout time.Duration // counted from its start, not from its wait for the turn
 	prompt  bool          // whether the check may ask a person to unlock
 
@@ -157,12 +163,26 @@ func (g *gate) run(ctx context.Context, c *call) (text string, err error) {
 	if err := ctx.Err(); err != nil { // nobody waits any more: don't begin
 		return "", fail(ErrTimeout, err)
 	}
-	text, err = c.do(g.backend)
-	if err = classify(err); kindOf(err) == ErrLocked {
-		// The check had found it unlocked: somebody was asked and declined.
-		g.refused(err)
+	for range 3 {
+		text, err = c.do(g.backend)
+		if err = classify(err); kindOf(err) == ErrLocked {
+			// The check had found it unlocked: somebody was asked and declined.
+			g.refused(err)
+		}
+		if err != errAbsent {
+			return text, err
+		}
+		doubt := g.confirm(ctx, c.service, c.account)
+		if doubt == nil {
+			return "", errAbsent
+		}
+		err = doubt
+		if !errors.Is(err, errElsewhere) || ctx.Err() != nil {
+			break
+		}
+		// Or it was written only now: look again.
 	}
-	return text, err
+	return "", err
 }
 
 // ask makes the check, which may prompt if prompt is set. The person who has

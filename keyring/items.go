@@ -188,13 +188,13 @@ type items struct {
 
 // get reads an item. The error is errAbsent where there is none.
 func (s *items) get(ctx context.Context, account string) (string, error) {
-	return s.call(ctx, "reading", "", func(b backend) (string, error) { return b.Get(s.service, account) })
+	return s.call(ctx, "reading", "", account, func(b backend) (string, error) { return b.Get(s.service, account) })
 }
 
 // put writes an item and reads it back, because a keyring may report success
 // and store nothing. The write belongs to owner.
 func (s *items) put(ctx context.Context, owner, account, text string) error {
-	_, err := s.call(ctx, "writing", owner, func(b backend) (string, error) { return "", b.Set(s.service, account, text) })
+	_, err := s.call(ctx, "writing", owner, account, func(b backend) (string, error) { return "", b.Set(s.service, account, text) })
 	if err == errAbsent {
 		err = during("writing", fail(nil, err)) // that is no answer to a write
 	}
@@ -216,7 +216,7 @@ func (s *items) put(ctx context.Context, owner, account, text string) error {
 // remove deletes an item, and looks whether it has gone. That there is none is
 // no error.
 func (s *items) remove(ctx context.Context, owner, account string) error {
-	_, err := s.call(ctx, "deleting", owner, func(b backend) (string, error) { return "", b.Delete(s.service, account) })
+	_, err := s.call(ctx, "deleting", owner, account, func(b backend) (string, error) { return "", b.Delete(s.service, account) })
 	if err == errAbsent {
 		return nil
 	}
@@ -240,8 +240,10 @@ func (s *items) refused(doing string, why error) error {
 	return during(doing, err)
 }
 
-// call makes one call, and names what it does in the failures.
-func (s *items) call(ctx context.Context, doing, owner string, do func(backend) (string, error)) (string, error) {
-	text, err := s.gate.enter(ctx, &call{do: do, writes: owner, timeout: s.opts.Timeout, prompt: s.opts.Prompt})
+// call makes one call about account, and names what it does in the failures.
+func (s *items) call(ctx context.Context, doing, owner, account string, do func(backend) (string, error)) (string, error) {
+	text, err := s.gate.enter(ctx, &call{
+		do: do, writes: owner, service: s.service, account: account, timeout: s.opts.Timeout, prompt: s.opts.Prompt,
+	})
 	return text, during(doing, err)
 }

@@ -166,6 +166,7 @@ var misbehaviour = map[string]struct {
 	"quit":                  {nil, fs.ErrNotExist, keyring.ErrUnavailable, keyring.ErrUnavailable, keyring.ErrUnavailable},
 	"delete-prompt-dismiss": {nil, fs.ErrNotExist, nil, keyring.ErrLocked, keyring.ErrLocked},
 	"wrong-value":           {nil, fs.ErrNotExist, errAny, errAny, errAny},
+	"two-collections":       {nil, fs.ErrNotExist, nil, nil, nil},
 }
 
 var errAny = errors.New("any error that is of no kind")

@@ -76,6 +76,24 @@ func Unlock(ctx context.Context) error {
 	})
 }
 
+// Search counts the items that all collections together have for a service and
+// a username, as go-keyring calls the attributes of its items: those that can be
+// read, and those that are locked. It needs no unlocked collection and prompts
+// nobody. What a locked collection does not tell (KeePassXC tells nothing of a
+// locked database) it cannot count.
+func Search(ctx context.Context, serviceName, username string) (unlocked, locked int, err error) {
+	err = visit(ctx, func(c *client) error {
+		var open, shut []dbus.ObjectPath
+		attributes := map[string]string{"service": serviceName, "username": username}
+		if err := c.call(root, service+".SearchItems", []any{attributes}, &open, &shut); err != nil {
+			return c.fault(ErrBroken, err)
+		}
+		unlocked, locked = len(open), len(shut)
+		return nil
+	})
+	return unlocked, locked, err
+}
+
 // client is one private connection, for the length of one visit.
 type client struct {
 	ctx  context.Context // of the visit, which is as long as the client lives

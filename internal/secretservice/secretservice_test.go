@@ -211,6 +211,7 @@ var real = map[string]struct{ check, unlock error }{
 	"locked":                {secretservice.ErrLocked, secretservice.ErrLocked},
 	"locked-unlocks":        {secretservice.ErrLocked, nil},
 	"prompt-never":          {secretservice.ErrLocked, secretservice.ErrTimeout},
+	"two-collections":       {nil, nil},
 	"drop":                  {secretservice.ErrTimeout, secretservice.ErrTimeout},
 }
 
@@ -243,6 +244,13 @@ func TestReal(t *testing.T) {
 		defer cancel()
 	}
 	wants(t, secretservice.Unlock(ctx), want.unlock)
+	if want.unlock == nil && mode != "drop-items" {
+		unlocked, locked, err := secretservice.Search(ctx, "freshtoken-test", "nobody")
+		wants(t, err, nil)
+		if unlocked != 0 || locked != 0 {
+			t.Errorf("of an item that nobody wrote there are %d, and %d locked", unlocked, locked)
+		}
+	}
 	if want.unlock == nil {
 		wants(t, secretservice.Check(ctx), nil) // unlocked it stays
 	}

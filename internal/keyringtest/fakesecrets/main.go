@@ -23,6 +23,7 @@
 //	drop-items             no call is answered that reads or writes items
 //	quit                   the program ends at the first write
 //	wrong-value            reads return another secret than was written
+//	two-collections        there is the collection "other" besides "login"
 package main
 
 import (
@@ -43,6 +44,7 @@ const (
 
 	servicePath = dbus.ObjectPath("/org/freedesktop/secrets")
 	loginPath   = servicePath + "/collection/login"
+	otherPath   = servicePath + "/collection/other"
 	aliasPath   = servicePath + "/aliases/default"
 	sessionPath = servicePath + "/session/only"
 	promptPath  = servicePath + "/prompt/only"
@@ -53,7 +55,7 @@ const (
 )
 
 var modes = strings.Fields(`ok no-login locked locked-unlocks prompt-never item-prompt-dismiss item-prompt-never
-	delete-prompt-dismiss is-locked slow drop drop-items quit wrong-value`)
+	delete-prompt-dismiss is-locked slow drop drop-items quit wrong-value two-collections`)
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -112,7 +114,8 @@ type provider struct {
 
 	mu     sync.Mutex // guards what follows
 	locked bool
-	made   int // items, ever
+	shut   bool // whether the other collection is locked
+	made   int  // items, ever
 	items  map[dbus.ObjectPath]*entry
 }
 
@@ -124,9 +127,9 @@ func (p *provider) export() error {
 	}{
 		{serviceObject{p}, servicePath, secretIface + "Service"},
 		{propertiesObject{p}, servicePath, propertiesIface},
-		{collectionObject{p}, loginPath, secretIface + "Collection"},
+		{collectionObject{p, loginPath}, loginPath, secretIface + "Collection"},
 		{propertiesObject{p}, loginPath, propertiesIface},
-		{collectionObject{p}, aliasPath, secretIface + "Collection"},
+		{collectionObject{p, loginPath}, aliasPath, secretIface + "Collection"},
 		{propertiesObject{p}, aliasPath, propertiesIface},
 		{sessionObject{}, sessionPath, secretIface + "Session"},
 		{promptObject{p}, promptPath, secretIface + "Prompt"},
@@ -134,6 +137,9 @@ func (p *provider) export() error {
 		if err := p.conn.Export(e.object, e.path, e.iface); err != nil {
 			return err
 		}
+	}
+	if p.mode == "two-collections" {
+		return p.conn.Export(collectionObject{p, otherPath}, otherPath, secretIface+"Collection")
 	}
 	return nil
 }
@@ -161,6 +167,9 @@ func (p propertiesObject) Get(iface, property string) (dbus.Variant, *dbus.Error
 	case secretIface + "Service.Collections":
 		if p.mode == "no-login" {
 			return dbus.MakeVariant([]dbus.ObjectPath{}), nil
+		}
+		if p.mode == "two-collections" {
+			return dbus.MakeVariant([]dbus.ObjectPath{loginPath, otherPath}), nil
 		}
 		return dbus.MakeVariant([]dbus.ObjectPath{loginPath}), nil
 	case secretIface + "Collection.Locked":
@@ -194,19 +203,50 @@ func (s serviceObject) Unlock(objects []dbus.ObjectPath) ([]dbus.ObjectPath, dbu
 	return objects, nowhere, nil
 }
 
-type collectionObject struct{ *provider }
+// Lock locks the other collection, if that is among the objects.
+func (s serviceObject) Lock(objects []dbus.ObjectPath) ([]dbus.ObjectPath, dbus.ObjectPath, *dbus.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(objects, otherPath) {
+		return []dbus.ObjectPath{}, nowhere, nil
+	}
+	s.shut = true
+	return []dbus.ObjectPath{otherPath}, nowhere, nil
+}
+
+// SearchItems looks into all collections.
+func (s serviceObject) SearchItems(wanted map[string]string) (unlocked, locked []dbus.ObjectPath, fault *dbus.Error) {
+	s.think(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	login, other := s.find(loginPath, wanted), s.find(otherPath, wanted)
+	if s.shut {
+		return login, other, nil
+	}
+	return append(login, other...), []dbus.ObjectPath{}, nil
+}
+
+// find returns the items of a collection that match. The caller holds p.mu.
+func (p *provider) find(collection dbus.ObjectPath, wanted map[string]string) []dbus.ObjectPath {
+	found := []dbus.ObjectPath{}
+	for path, e := range p.items {
+		if strings.HasPrefix(string(path), string(collection)+"/") && e.matches(wanted) {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
+type collectionObject struct {
+	*provider
+	path dbus.ObjectPath
+}
 
 func (c collectionObject) SearchItems(wanted map[string]string) ([]dbus.ObjectPath, *dbus.Error) {
 	c.think(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	found := []dbus.ObjectPath{}
-	for path, e := range c.items {
-		if e.matches(wanted) {
-			found = append(found, path)
-		}
-	}
-	return found, nil
+	return c.find(c.path, wanted), nil
 }
 
 func (e *entry) matches(wanted map[string]string) bool {
@@ -235,15 +275,15 @@ func (c collectionObject) CreateItem(properties map[string]dbus.Variant, s secre
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if replace {
-		for path, e := range c.items {
-			if maps.Equal(e.attributes, attributes) {
+		for _, path := range c.find(c.path, attributes) {
+			if e := c.items[path]; maps.Equal(e.attributes, attributes) {
 				e.secret = s
 				return path, nowhere, nil
 			}
 		}
 	}
 	c.made++
-	path := dbus.ObjectPath(fmt.Sprintf("%s/%d", loginPath, c.made))
+	path := dbus.ObjectPath(fmt.Sprintf("%s/%d", c.path, c.made))
 	c.items[path] = &entry{attributes, s}
 	if err := c.conn.Export(itemObject{c.provider, path}, path, secretIface+"Item"); err != nil {
 		return nowhere, nowhere, dbus.MakeFailedError(err)
