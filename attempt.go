@@ -105,7 +105,9 @@ func (s *Source) lookUp() (done bool, err error) {
 		s.inTurn.unburied = true // a save that was given up has landed late
 		s.retrySave()
 	}
-	s.adopt(stored)
+	if reconcile(s.inTurn.session, !s.inTurn.unsaved, stored) != keep {
+		s.adopt(stored)
+	}
 	return s.settled(reasonNeed)
 }
 
@@ -135,7 +137,7 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 	if err != nil {
 		// Of tokens that a refresh brought, the store knows nothing. Those of a
 		// login may have been handed in before, and replaced since.
-		if t.unsaved && (t.session.Generation > 1 || s.cfg.InsecureUnsaved) {
+		if t.unsaved && t.session.Ended == nil && (t.session.Generation > 1 || s.cfg.InsecureUnsaved) {
 			s.note(err)
 			return why == reasonSave, nil
 		}

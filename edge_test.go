@@ -576,3 +576,43 @@ func TestEarlierLoginHandedInAgain(t *testing.T) {
 		wantAlive(t, w, w.source())
 	})
 }
+
+// The server ends a session whose newest tokens could not be saved: what is
+// stored is spent, and nobody must send it, not even after the end.
+func TestEndedBeforeItWasSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		f := w.faults()
+		src := w.loggedIn()
+		time.Sleep(lifetime)
+		saves := 0
+		f.set(func(f *faulty) {
+			f.save = func() error {
+				if saves++; saves > 1 {
+					return errDisk
+				}
+				return nil
+			}
+		})
+		w.usable(src)
+		time.Sleep(lifetime)
+		w.as.Token.Next(oauthtest.InvalidGrant())
+		_, err := src.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrSessionEnded)
+		other := w.source()
+		for range 5 {
+			time.Sleep(2 * time.Second)
+			_, err = src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrSessionEnded)
+			other.Token(soon(t, time.Second))
+		}
+		w.wantPosts(2)
+		f.set(func(f *faulty) { f.save = nil })
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+		_, err = w.source().Token(t.Context())
+		wantErr(t, err, freshtoken.ErrSessionEnded)
+		w.wantPosts(2)
+	})
+}

@@ -192,7 +192,7 @@ func (s *Source) finish() error {
 				return wrap(ErrNotPersisted, "a call to the store has not returned within %v", closeTime)
 			}
 		}
-		if !t.unsaved {
+		if !t.unsaved && !t.unburied {
 			break
 		}
 		if t.held == nil && !s.cfg.InsecureUnsaved {

@@ -115,8 +115,11 @@ func (s *Source) ended(r *record, e *RefreshError) error {
 	}
 	tomb := r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), Status: e.Status, Code: e.Code,
 		Description: e.Description, Interrupted: e.Interrupted})
-	t.dead, t.unsaved = digest(r.credential()), false
-	if s.put(tomb) != nil { // until it is, other processes ask the server, and are told the same
+	t.dead = digest(r.credential())
+	if s.put(tomb) != nil && !t.unsaved {
+		// Until it is saved, other processes ask the server, and are told the
+		// same. (If the store has older tokens, which are spent, the lock is
+		// kept.)
 		t.unburied = true
 		s.retrySave()
 	}
