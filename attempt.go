@@ -156,9 +156,7 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 	case verdict == believe:
 		s.adopt(stored)
 	default:
-		if stored != nil && stored.Ended == nil && stored.sameTokens(t.session) {
-			s.persisted() // an abandoned save has landed
-		} else if err := s.put(t.session); err != nil && !t.unsaved {
+		if err := s.put(t.session); err != nil && !t.unsaved {
 			return true, s.storeFailed(err)
 		}
 	}
@@ -264,7 +262,7 @@ func (s *Source) succeeded(next *record, start time.Time) error {
 	t.session, t.base, t.unsaved = next, start, true
 	s.note(nil)
 	err := s.put(next)
-	v := s.show(nil)
+	v := s.show(func(v *view) { v.rejected, v.freshUntil = false, v.due }) // the server stands by it
 	s.emit(EventRefreshed, nil)
 	if err != nil {
 		s.emit(EventNotPersisted, err)

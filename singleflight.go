@@ -172,7 +172,7 @@ func (s *Source) renew(ctx context.Context, rejected string) (*view, error) {
 		if v.token.AccessToken != rejected {
 			return v, nil
 		}
-		if before != nil && v.id == before.id && v.generation > before.generation {
+		if before != nil && v.id == before.id && v.issued != before.issued {
 			return nil, &RefreshError{class: classRefused, Err: errors.New(
 				"the API rejects the token, and the server issues the same one again: check the token's audience and scope")}
 		}

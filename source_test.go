@@ -198,6 +198,7 @@ func TestServerThatIssuesTheSameTokenAgain(t *testing.T) {
 		src := w.loggedIn()
 		tok := w.token(src)
 		w.as.Token.Always(oauthtest.SetMember("access_token", strconv.Quote(tok.AccessToken)))
+		time.Sleep(time.Second)
 		_, err := src.Refresh(t.Context(), tok)
 		if e := refreshError(t, err); !strings.Contains(e.Error(), "same one again") || e.Temporary {
 			t.Errorf("got %v", err)

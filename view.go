@@ -16,10 +16,9 @@ type view struct {
 	token  *oauth2.Token
 	header []string
 
-	id         string    // of the session
-	generation uint64    // of its tokens
-	issued     int64     // wall clock, nanoseconds
-	base       time.Time // when elapsed time began to count, monotonic
+	id     string    // of the session
+	issued int64     // wall clock, nanoseconds
+	base   time.Time // when elapsed time began to count, monotonic
 
 	// freshUntil is the age from which Token does not take the short way. It is
 	// due, the age at which a refresh is to be tried, or expire, the age at
@@ -90,7 +89,7 @@ func (s *Source) compose(old *view) *view {
 	t := &s.inTurn
 	v := &view{}
 	if r := t.session; r != nil && r.Ended == nil && r.AccessToken != "" {
-		v.id, v.generation, v.issued, v.base = r.ID, r.Generation, r.Issued.UnixNano(), t.base
+		v.id, v.issued, v.base = r.ID, r.Issued.UnixNano(), t.base
 		v.expire, v.due = never, s.dueAge(r)
 		if r.Lifetime > 0 {
 			v.expire = r.Lifetime
@@ -99,7 +98,7 @@ func (s *Source) compose(old *view) *view {
 		v.freshUntil = v.due
 		if same := old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken; same {
 			v.overBudget = old.overBudget
-			if old.rejected && old.generation == r.Generation { // else the server stands by it
+			if old.rejected && old.issued == v.issued { // otherwise the server stands by it
 				v.rejected, v.freshUntil = true, 0
 			}
 			if old.issued == v.issued && old.expire == v.expire {
