@@ -91,6 +91,9 @@ func TestAtRest(t *testing.T) {
 		_, err := src.Token(t.Context())
 		wantErr(t, err, freshtoken.ErrStore)
 		wantErr(t, err, storage.ErrKeyMissing)
+		if !strings.Contains(err.Error(), session(t, dir)) {
+			t.Errorf("the error does not name the file: %v", err)
+		}
 		err = src.SetToken(t.Context(), w.as.Login("alice"))
 		wantErr(t, err, freshtoken.ErrNotPersisted)
 		if _, err := os.Stat(filepath.Join(dir, "key")); err == nil {
@@ -183,6 +186,9 @@ func TestAtRest(t *testing.T) {
 			_, err := w.source().Token(t.Context())
 			wantErr(t, err, freshtoken.ErrStore)
 			wantErr(t, err, storage.ErrCorrupt)
+			if !strings.Contains(err.Error(), path) {
+				t.Errorf("the error does not name the file: %v", err)
+			}
 			if now, _ := os.ReadFile(path); !bytes.Equal(now, data) {
 				t.Errorf("%s: it was overwritten unasked", name)
 			}

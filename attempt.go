@@ -286,18 +286,12 @@ func (s *Source) put(r *record) error {
 		s.note(err)
 		return err
 	}
-	s.persisted()
-	return nil
-}
-
-// persisted notes that the session's tokens are in the store.
-func (s *Source) persisted() {
-	t := &s.inTurn
 	if t.unsaved && t.saveFailures > 0 {
 		s.emit(EventPersisted, nil)
 		s.note(nil)
 	}
 	t.unsaved = false
+	return nil
 }
 
 // refreshable reports whether there is anything to refresh r with.

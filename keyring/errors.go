@@ -37,7 +37,7 @@ const (
 	adviseUnlock = "unlock it by logging in to the desktop or in its own program " +
 		"(macOS over ssh: security unlock-keychain), then try again"
 	adviseElsewhere = "install and start a keyring (Linux: gnome-keyring or KeePassXC, on a session bus), " +
-		"or keep the session in a file: storage.NewFile with storage.Passphrase"
+		"or give a file store another key: storage.Passphrase or storage.KeyFile"
 	adviseWait = "look for a prompt that waits for an answer, and raise Options.Timeout where a person has to unlock the keyring"
 	adviseSize = "keep the session in a file: storage.NewFile with keyring.NewKey"
 )

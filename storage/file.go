@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -118,14 +119,27 @@ func homeDir() (string, error) {
 // other errors are [ErrWrongKey], [ErrKeyMissing], [ErrNewerVersion],
 // [ErrCorrupt], [ErrUnsafe] for what is not a regular file, [ErrGone], what the
 // Key fails with, and those of the file system.
-func (f *File) Load(ctx context.Context, key string) ([]byte, error) { return f.s.load(ctx, key) }
+func (f *File) Load(ctx context.Context, key string) ([]byte, error) {
+	value, err := f.s.load(ctx, key)
+	return value, f.named(key, err)
+}
+
+// named adds the file's path to an error whose cure may be to remove the file.
+func (f *File) named(key string, err error) error {
+	for _, kind := range []error{ErrCorrupt, ErrWrongKey, ErrKeyMissing, ErrNewerVersion} {
+		if errors.Is(err, kind) {
+			return fmt.Errorf("%w (the file is %s)", err, f.dir.file(key, sessionExt))
+		}
+	}
+	return err
+}
 
 // Save seals value into a new file and renames it to that of key, both synced
 // to the disk before it returns. It fails as Load does, rather than replace a
 // file that it cannot open; that there is none yet is fine. On Windows the
 // rename is written through.
 func (f *File) Save(ctx context.Context, key string, value []byte) error {
-	return f.s.save(ctx, key, value)
+	return f.named(key, f.s.save(ctx, key, value))
 }
 
 // Delete removes the file of key, be it readable or not, and syncs the
