@@ -49,7 +49,9 @@ type Config struct {
 	// HTTPClient talks to the authorization server. Nil means a client over
 	// http.DefaultTransport. Its Timeout holds beside the 30 seconds that
 	// every refresh has; its CheckRedirect does not: redirects are not
-	// followed.
+	// followed. It must not send a request again by itself, as clients that
+	// retry do: many servers end the session when they see a refresh token
+	// twice.
 	HTTPClient *http.Client
 
 	// Refresher replaces the refresh_token grant. Nil: that grant.

@@ -555,6 +555,22 @@ func TestTextsInJSON(t *testing.T) {
 	})
 }
 
+func TestLoginHandedInAgainWhileTheDiskIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		f := w.faults()
+		src := w.source()
+		tok := w.as.Login("alice")
+		f.set(func(f *faulty) { f.save = failing(errDisk) })
+		wantErr(t, src.SetToken(t.Context(), tok), freshtoken.ErrNotPersisted)
+		wantErr(t, src.SetToken(t.Context(), tok), freshtoken.ErrNotPersisted)
+		f.set(func(f *faulty) { f.save = nil })
+		if err := src.SetToken(t.Context(), tok); err != nil || !src.Status().Persisted {
+			t.Errorf("got %v, persisted: %v", err, src.Status().Persisted)
+		}
+	})
+}
+
 // A login that could not be saved, and then the token of an earlier one, whose
 // session is stored and newer: that goes on, and its spent token stays unspent.
 func TestEarlierLoginHandedInAgain(t *testing.T) {

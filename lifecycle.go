@@ -26,6 +26,9 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 		var known bool
 		if known, err = s.replace(fresh); known {
 			s.show(nil)
+			if err != nil {
+				return notPersisted(err)
+			}
 			return nil
 		}
 	}
@@ -42,9 +45,13 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 		if unlock == nil {
 			s.retrySave() // otherwise release does so
 		}
-		return wrap(ErrNotPersisted, "they are lost when the program ends, unless a later attempt succeeds: %w", err)
+		return notPersisted(err)
 	}
 	return nil
+}
+
+func notPersisted(err error) error {
+	return wrap(ErrNotPersisted, "they are lost when the program ends, unless a later attempt succeeds: %w", err)
 }
 
 // replace stores a new session in place of what is there. known says that it is
@@ -68,9 +75,9 @@ func (s *Source) replace(fresh *record) (known bool, err error) {
 	}
 	if r := t.session; r != nil && r.isFrom(fresh) {
 		if t.unsaved = t.unsaved || damaged; t.unsaved {
-			s.put(r)
+			err = s.put(r)
 		}
-		return true, nil
+		return true, err
 	}
 	return false, s.save(fresh, personTime)
 }
