@@ -601,15 +601,7 @@ func TestEndedBeforeItWasSaved(t *testing.T) {
 		f := w.faults()
 		src := w.loggedIn()
 		time.Sleep(lifetime)
-		saves := 0
-		f.set(func(f *faulty) {
-			f.save = func() error {
-				if saves++; saves > 1 {
-					return errDisk
-				}
-				return nil
-			}
-		})
+		f.set(afterMark)
 		w.usable(src)
 		time.Sleep(lifetime)
 		w.as.Token.Next(oauthtest.InvalidGrant())

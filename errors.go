@@ -19,10 +19,11 @@ var (
 	// logged out, here or by another process. Start one with SetToken.
 	ErrNoSession = errors.New("nobody is logged in")
 
-	// ErrSessionEnded: the server refused the refresh token. Only a new login
-	// helps. The error is a *RefreshError; when its Uncertain is true, the
-	// server's answer did not say clearly that the session is over, and the
-	// tokens stay stored.
+	// ErrSessionEnded: only a new login helps. As a rule the error is a
+	// *RefreshError: the server refused the refresh token, or there is none;
+	// when its Uncertain is true, the server's answer did not say clearly that
+	// the session is over, and the tokens stay stored. Otherwise what is stored
+	// is damaged, and the error matches ErrStore, too: SetToken sets it aside.
 	ErrSessionEnded = errors.New("the session has ended: log in again")
 
 	// ErrLocked: another process holds the session's lock for too long. The

@@ -205,6 +205,17 @@ func (w *world) faults() *faulty {
 	return f
 }
 
+// afterMark makes all saves fail but the next one, which writes the mark.
+func afterMark(f *faulty) {
+	marks := 0
+	f.save = func() error {
+		if marks++; marks > 1 {
+			return errDisk
+		}
+		return nil
+	}
+}
+
 func failing(err error) func() error { return func() error { return err } }
 
 // soon is a context that ends after a while of the bubble's time.

@@ -96,7 +96,7 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: s.inTurn.session.interrupted()}
 	p.explain(e)
 	if p.Status == 0 {
-		e.Err = errors.New("an earlier attempt, perhaps of another process, got no answer")
+		e.Err = errors.New("an earlier attempt, perhaps of another process, failed")
 	}
 	if v.usable(now) {
 		s.postpone(left)

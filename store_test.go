@@ -68,15 +68,6 @@ func TestStoreFailsBeforeTheRequest(t *testing.T) {
 // A store that fails after the answer: the process goes on with the new token,
 // keeps the lock, retries and reports; no other process spends the old one.
 func TestStoreFailsAfterTheAnswer(t *testing.T) {
-	afterMark := func(f *faulty) {
-		marks := 0
-		f.save = func() error {
-			if marks++; marks > 1 {
-				return errDisk
-			}
-			return nil
-		}
-	}
 	inBubble(t, "MGR-persist the session goes on and is saved later", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: 10 * time.Minute})
 		f := w.faults()
@@ -498,15 +489,7 @@ func TestUnreadableIsNotOverwritten(t *testing.T) {
 		f := w.faults()
 		src := w.loggedIn()
 		time.Sleep(lifetime)
-		saves := 0
-		f.set(func(f *faulty) {
-			f.save = func() error {
-				if saves++; saves > 1 {
-					return errDisk
-				}
-				return nil
-			}
-		})
+		f.set(afterMark)
 		w.usable(src)
 		key := freshtoken.StoreKey(w.config())
 		data, _ := f.Store.Load(t.Context(), key)
