@@ -42,6 +42,13 @@ type Config struct {
 	// either finds nobody logged in.
 	Issuer string
 
+	// RequireIss refuses the answers of the authorization endpoint that do not
+	// name the Issuer. Set it where the server's metadata has
+	// authorization_response_iss_parameter_supported (RFC 9207 section 2.4). It
+	// plays a part in a login only, as do Scopes, RedirectURL and AuthURL. An
+	// answer that names another issuer is refused in any case.
+	RequireIss bool
+
 	// RevocationURL is where Logout revokes the tokens (RFC 7009). Empty:
 	// Logout ends the session here only.
 	RevocationURL string
