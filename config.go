@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"golang.org/x/oauth2"
 )
 
@@ -154,21 +153,10 @@ const defaultSession = "default"
 
 // checkURL checks an endpoint that will receive secrets.
 func (c *Config) checkURL(field, raw string) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Host == "":
-		return fmt.Errorf("freshtoken: %s is not an absolute URL", field)
-	case u.User != nil:
-		return fmt.Errorf("freshtoken: %s has a user or password in it: secrets belong into ClientSecret", field)
-	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
-		return fmt.Errorf("freshtoken: %s has a fragment, which RFC 6749 section 3.2 forbids", field)
-	case u.Scheme == "https", u.Scheme == "http" && (c.InsecureHTTP || isLoopback(u.Hostname())):
-		return nil
-	case u.Scheme == "http":
-		return fmt.Errorf("freshtoken: %s is plain http to %s: use https, or set Config.InsecureHTTP if the network is trusted", field, u.Host)
-	default:
-		return fmt.Errorf("freshtoken: %s has the scheme %q: use https", field, u.Scheme)
+	if err := endpoint.CheckURL(raw, c.InsecureHTTP); err != nil {
+		return fmt.Errorf("freshtoken: %s %w", field, err)
 	}
+	return nil
 }
 
 // checkParams enforces RFC 6749 section 3.2: no parameter without a value, none
@@ -197,16 +185,6 @@ func (c *Config) binding() binding {
 	return b
 }
 
-// isLoopback reports whether a host name means this machine, as RFC 8252
-// section 7.3 and browsers see it.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
-
 // describe is what a Config shows of itself.
 func (c Config) describe() string {
 	var id, token string
@@ -214,17 +192,7 @@ func (c Config) describe() string {
 		id, token = c.OAuth2.ClientID, c.OAuth2.Endpoint.TokenURL
 	}
 	session := cmp.Or(c.Session, defaultSession)
-	return fmt.Sprintf("freshtoken.Config{ClientID: %q, TokenURL: %q, Session: %q}", id, withoutQuery(token), session)
-}
-
-// withoutQuery shortens a URL to what may be shown.
-func withoutQuery(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
+	return fmt.Sprintf("freshtoken.Config{ClientID: %q, TokenURL: %q, Session: %q}", id, endpoint.WithoutQuery(token), session)
 }
 
 // Format implements fmt.Formatter: no verb shows the client's secret.

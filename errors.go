@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"golang.org/x/oauth2"
 )
 
@@ -135,23 +135,14 @@ type RefreshError struct {
 // hide keeps secrets out of texts of the server, some of which repeat what they
 // were sent.
 func (e *RefreshError) hide(secrets ...string) {
-	for _, secret := range secrets {
-		probe := secret[:min(len(secret), 12)] // servers shorten, too
-		if len(probe) < 4 {
-			continue
-		}
-		repeats := func(text string) bool {
-			return strings.Contains(text, probe) || strings.Contains(text, url.QueryEscape(probe))
-		}
-		if repeats(e.Code) {
-			e.Code = ""
-		}
-		if repeats(e.Description) {
-			e.Description = "hidden, because it repeats a secret"
-		}
-		if e.Err != nil && repeats(e.Err.Error()) {
-			e.Err = errors.New("hidden, because it repeats a secret")
-		}
+	if endpoint.Repeats(e.Code, secrets...) {
+		e.Code = ""
+	}
+	if endpoint.Repeats(e.Description, secrets...) {
+		e.Description = "hidden, because it repeats a secret"
+	}
+	if e.Err != nil && endpoint.Repeats(e.Err.Error(), secrets...) {
+		e.Err = errors.New("hidden, because it repeats a secret")
 	}
 }
 
@@ -218,18 +209,4 @@ func (e *RefreshError) Unwrap() []error {
 		errs = append(errs, e.Err)
 	}
 	return errs
-}
-
-// sanitize makes a server's text inert: printable ASCII without quotes and
-// backslashes, which RFC 6749 section 5.2 excludes as well, and not too long.
-func sanitize(s string, limit int) string {
-	if len(s) > limit {
-		s = s[:limit]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
-			return '?'
-		}
-		return r
-	}, s)
 }

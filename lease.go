@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"time"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 )
 
 // How long each phase of a refresh may take. Each has its own time: what one
@@ -215,7 +217,7 @@ func (s *Source) load(limit time.Duration) (*record, error) {
 	}
 	if r.Binding != s.cfg.binding() {
 		return nil, wrap(ErrMismatch, "it was issued by %s to the client %q; nothing was changed",
-			withoutQuery(r.Binding.Issuer), sanitize(r.Binding.ClientID, 100))
+			endpoint.WithoutQuery(r.Binding.Issuer), endpoint.Sanitize(r.Binding.ClientID, 100))
 	}
 	return r, nil
 }

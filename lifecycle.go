@@ -129,27 +129,6 @@ func (s *Source) logout() error {
 	return unrevoked
 }
 
-// revokeTime bounds what Logout waits for the server.
-const revokeTime = 10 * time.Second
-
-// revoke has the server revoke the session's tokens: the refresh token, which
-// takes the others with it (RFC 7009 section 2.1), or else the access token.
-func (s *Source) revoke(r *record) error {
-	if s.cfg.RevocationURL == "" {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), revokeTime)
-	defer cancel()
-	hint := "access_token"
-	if r.RefreshToken != "" {
-		hint = "refresh_token"
-	}
-	if err := s.server.revoke(ctx, r.credential(), hint); err != nil {
-		return wrap(ErrNotRevoked, "%w", err)
-	}
-	return nil
-}
-
 // retrySave has a later flight save what could not be saved.
 func (s *Source) retrySave() {
 	t := &s.inTurn

@@ -1,24 +1,17 @@
 package freshtoken
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"golang.org/x/oauth2"
 )
 
@@ -49,208 +42,48 @@ func (f RefresherFunc) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.
 	return f(ctx, old)
 }
 
-// maxAnswer bounds what is read of an answer of the token endpoint.
-const maxAnswer = 1 << 20
-
-// endpoint talks to the authorization server's token and revocation endpoints.
-type endpoint struct {
-	client        *http.Client
-	oauth2        oauth2.Config
-	params        url.Values
-	acceptForm    bool
-	assumeBearer  bool
-	plainBasic    bool
-	revocationURL string
+// grants asks the token endpoint with the refresh_token grant.
+type grants struct {
+	*endpoint.Client
+	tokenURL     string
+	params       url.Values
+	acceptForm   bool
+	assumeBearer bool
 }
 
-var _ Refresher = (*endpoint)(nil)
+var _ Refresher = (*grants)(nil)
 
-// newEndpoint takes what it needs of a checked Config.
-func newEndpoint(cfg *Config) *endpoint {
-	client := new(http.Client)
-	if cfg.HTTPClient != nil {
-		*client = *cfg.HTTPClient
-	}
-	// A redirect would carry the refresh token and the client's secret to
-	// wherever it points.
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &endpoint{client: client, oauth2: *cfg.OAuth2, params: cfg.RefreshParams, acceptForm: cfg.AcceptFormEncoded,
-		assumeBearer: cfg.AssumeBearer, plainBasic: cfg.PlainBasicAuth, revocationURL: cfg.RevocationURL}
+// newGrants takes what it needs of a checked Config.
+func newGrants(cfg *Config) *grants {
+	return &grants{Client: endpoint.New(cfg.HTTPClient, cfg.OAuth2, cfg.PlainBasicAuth), tokenURL: cfg.OAuth2.Endpoint.TokenURL,
+		params: cfg.RefreshParams, acceptForm: cfg.AcceptFormEncoded, assumeBearer: cfg.AssumeBearer}
 }
 
 // Refresh implements Refresher by one POST, which is never repeated.
-func (e *endpoint) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
+func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
 	start := time.Now()
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken}}
-	maps.Copy(form, e.params)
-	answer, err := e.post(ctx, e.oauth2.Endpoint.TokenURL, form)
-	if failed := new(sendError); errors.As(err, &failed) {
-		if failed.unsent {
-			return nil, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("token endpoint: %w", failed.err)}
+	maps.Copy(form, g.params)
+	answer, err := g.Post(ctx, g.tokenURL, form)
+	if failed := new(endpoint.SendError); errors.As(err, &failed) {
+		if failed.Unsent {
+			return nil, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("token endpoint: %w", failed.Err)}
 		}
-		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: fmt.Errorf("token endpoint: %w", failed.err)}
+		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: fmt.Errorf("token endpoint: %w", failed.Err)}
 	}
-	return answer.token(start, e.acceptForm, e.assumeBearer)
-}
-
-// revoke asks the server to revoke a token (RFC 7009 section 2.1). Any answer
-// but 200 leaves the token valid, as far as anyone knows.
-func (e *endpoint) revoke(ctx context.Context, token, hint string) error {
-	answer, err := e.post(ctx, e.revocationURL, url.Values{"token": {token}, "token_type_hint": {hint}})
-	if err != nil {
-		return fmt.Errorf("revocation endpoint: %w", err)
+	tok, err := answer.Token(start, g.acceptForm, g.assumeBearer)
+	if refused := new(endpoint.Refusal); errors.As(err, &refused) {
+		return nil, refusal(refused)
 	}
-	if answer.status == http.StatusOK {
-		return nil
-	}
-	refusal := answer.refusal()
-	refusal.hide(token, e.oauth2.ClientSecret)
-	said := strings.TrimSpace(fmt.Sprint(refusal.Status, " ", refusal.Code))
-	return fmt.Errorf("the revocation endpoint answered %s: check Config.RevocationURL, or revoke at the server's account page", said)
-}
-
-// An answer is what an endpoint sent back.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-	err    error // why the body is incomplete
-}
-
-// A sendError is the failure of a request that got no answer.
-type sendError struct {
-	err    error
-	unsent bool // provably
-}
-
-func (e *sendError) Error() string { return e.err.Error() }
-func (e *sendError) Unwrap() error { return e.err }
-
-// post sends a form, authenticated as the client, and reads the answer. The
-// error, if any, is a *sendError.
-func (e *endpoint) post(ctx context.Context, target string, form url.Values) (*answer, error) {
-	basic := e.authenticate(form)
-	var wanted, got atomic.Bool // a connection
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { wanted.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
-	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, &sendError{err: bare(err), unsent: true}
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	if basic != "" {
-		req.Header.Set("Authorization", basic)
-	}
-	resp, err := e.client.Do(req)
-	if err != nil {
-		// A transport that traces its connections and never had one has sent
-		// nothing. Silence proves nothing: others do not trace.
-		return nil, &sendError{err: bare(err), unsent: isUnsent(err) || wanted.Load() && !got.Load()}
-	}
-	defer resp.Body.Close()
-	a := &answer{status: resp.StatusCode, header: resp.Header}
-	a.body, a.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if len(a.body) > maxAnswer {
-		a.body, a.err = a.body[:maxAnswer], fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
-	}
-	a.err = bare(a.err)
-	return a, nil
-}
-
-// authenticate adds to the form what the client's authentication method wants
-// there, and returns the Authorization header, if any. The method follows from
-// the configuration alone: trying one after the other would spend the refresh
-// token.
-func (e *endpoint) authenticate(form url.Values) string {
-	id, secret := e.oauth2.ClientID, e.oauth2.ClientSecret
-	if e.oauth2.Endpoint.AuthStyle == oauth2.AuthStyleInParams || secret == "" {
-		form.Set("client_id", id)
-		if secret != "" {
-			form.Set("client_secret", secret)
+	if bad := new(endpoint.UnusableError); errors.As(err, &bad) {
+		if bad.Err == endpoint.ErrNoType {
+			bad.Err = wrap(ErrBadToken, "%w", bad.Err)
 		}
-		return ""
+		e := unusable(bad.RefreshToken, bad.Err)
+		e.Status = answer.Status
+		return nil, e
 	}
-	if !e.plainBasic { // RFC 6749 section 2.3.1
-		id, secret = url.QueryEscape(id), url.QueryEscape(secret)
-	}
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
-}
-
-// isUnsent reports whether an error of net/http proves by itself that no byte
-// of the request was sent.
-func isUnsent(err error) bool {
-	if op := new(net.OpError); errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") {
-		return true
-	}
-	dns := new(net.DNSError)
-	return errors.As(err, &dns)
-}
-
-// bare strips the URL, whose query may hold what nobody should see, from an
-// error of net/http.
-func bare(err error) error {
-	if u := new(url.Error); errors.As(err, &u) {
-		return u.Err
-	}
-	return err
-}
-
-// token reads the answer to a token request. start is when the request began.
-func (a *answer) token(start time.Time, acceptForm, assumeBearer bool) (*oauth2.Token, error) {
-	if a.status < 200 || a.status > 299 {
-		return nil, a.refusal()
-	}
-	all, repeated, err := a.members()
-	salvaged := ""
-	if rt, ok := text(all["refresh_token"]); ok && rt != "" && printable(rt) && !repeated["refresh_token"] {
-		salvaged = rt
-	}
-	unusable := func(err error) error {
-		e := unusable(salvaged, err)
-		e.Status = a.status
-		return e
-	}
-	// Without an error, or with new tokens beside it, the server has acted,
-	// whatever is wrong with its answer.
-	if code, _ := text(all["error"]); a.err == nil && err == nil && code != "" {
-		if salvaged == "" {
-			return nil, a.refusal()
-		}
-		return nil, unusable(errors.New("the answer has an error beside tokens"))
-	}
-	switch {
-	case a.err != nil:
-		return nil, unusable(fmt.Errorf("the answer broke off: %w", a.err))
-	case err != nil:
-		return nil, unusable(err)
-	case a.formEncoded() && !acceptForm:
-		return nil, unusable(errors.New("the answer is form-encoded, not JSON: set Config.AcceptFormEncoded if the server is meant to do so"))
-	case len(repeated) > 0:
-		return nil, unusable(errors.New("the answer has a member twice"))
-	}
-	access, ok := text(all["access_token"])
-	if !ok || access == "" {
-		return nil, unusable(errors.New("the answer has no access token"))
-	}
-	if raw, ok := all["refresh_token"]; ok && salvaged == "" && string(raw) != `""` && string(raw) != "null" {
-		return nil, unusable(errors.New("the answer's refresh token cannot be read"))
-	}
-	kind, ok := text(all["token_type"])
-	if !ok || kind == "" {
-		if !assumeBearer {
-			return nil, unusable(wrap(ErrBadToken, "the answer has no token_type: set Config.AssumeBearer if the server never sends one"))
-		}
-		kind = "Bearer"
-	}
-	tok := &oauth2.Token{AccessToken: access, TokenType: kind, RefreshToken: salvaged}
-	if n, ok := number(all["expires_in"]); ok {
-		d := seconds(n)
-		tok.Expiry, tok.ExpiresIn = start.Add(d), int64(d/time.Second)
-	}
-	return tok.WithExtra(map[string]any{allMembers: all}), nil
+	return tok, err
 }
 
 // unusable makes an error of an answer without a usable access token. Its refresh
@@ -258,80 +91,12 @@ func (a *answer) token(start time.Time, acceptForm, assumeBearer bool) (*oauth2.
 // the old one.
 func unusable(refreshToken string, err error) *RefreshError {
 	e := &RefreshError{class: classTransient, Temporary: true, Err: err}
-	if refreshToken != "" && printable(refreshToken) {
+	if refreshToken != "" && endpoint.Printable(refreshToken) {
 		e.salvaged = refreshToken
 	} else {
 		e.class, e.OutcomeUnknown = classUnknown, true
 	}
 	return e
-}
-
-func (a *answer) formEncoded() bool {
-	kind, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
-	return strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded")
-}
-
-// members reads the body as an object: JSON whatever its label says, since a
-// wrong label must not cost a session, or a form if it is labelled so. Names
-// are compared exactly. Of a body that breaks off, the members before the break
-// are returned along with the error, which holds nothing of the body.
-func (a *answer) members() (all map[string]json.RawMessage, repeated map[string]bool, err error) {
-	all, repeated = make(map[string]json.RawMessage), make(map[string]bool)
-	if a.formEncoded() {
-		form, err := url.ParseQuery(string(a.body))
-		for name, values := range form {
-			all[name], _ = json.Marshal(values[0])
-			if len(values) > 1 {
-				repeated[name] = true
-			}
-		}
-		if err != nil {
-			err = errors.New("the answer is not a form")
-		}
-		return all, repeated, err
-	}
-	bad := errors.New("the answer is not a JSON object")
-	in := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))))
-	if t, err := in.Token(); err != nil || t != json.Delim('{') {
-		return all, repeated, bad
-	}
-	for in.More() {
-		t, err := in.Token()
-		name, ok := t.(string)
-		var value json.RawMessage
-		if err != nil || !ok || in.Decode(&value) != nil {
-			return all, repeated, bad
-		}
-		if _, dup := all[name]; dup {
-			repeated[name] = true
-		}
-		all[name] = value
-	}
-	if _, err := in.Token(); err != nil {
-		return all, repeated, bad
-	}
-	if _, err := in.Token(); err != io.EOF {
-		return all, repeated, bad
-	}
-	return all, repeated, nil
-}
-
-// text decodes a JSON string.
-func text(raw json.RawMessage) (s string, ok bool) {
-	if len(raw) == 0 || raw[0] != '"' {
-		return "", false
-	}
-	return s, json.Unmarshal(raw, &s) == nil
-}
-
-// number decodes a JSON number, or a string that holds one.
-func number(raw json.RawMessage) (float64, bool) {
-	s, ok := text(raw)
-	if !ok {
-		s = string(raw)
-	}
-	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-	return n, (err == nil || errors.Is(err, strconv.ErrRange)) && n == n
 }
 
 // seconds converts a lifetime, however absurd.
@@ -387,14 +152,11 @@ func classify(status int, h http.Header, code string) class {
 }
 
 // refusal makes an error of an answer that has no token.
-func (a *answer) refusal() *RefreshError {
-	all, _, _ := a.members()
-	code, _ := text(all["error"])
-	description, _ := text(all["error_description"])
-	e := &RefreshError{Status: a.status, Code: sanitize(code, 64), Description: sanitize(description, 200)}
-	e.judge(a.header)
+func refusal(r *endpoint.Refusal) *RefreshError {
+	e := &RefreshError{Status: r.Status, Code: r.Code, Description: r.Description}
+	e.judge(r.Header)
 	switch {
-	case a.status >= 300 && a.status < 400:
+	case r.Status >= 300 && r.Status < 400:
 		e.Err = errors.New("it redirects, which is not followed: if its address has changed, set Endpoint.TokenURL to the new one")
 	case e.class == classRefused && e.Code == "":
 		e.Err = errors.New("it gave no reason: check that Endpoint.TokenURL is the token endpoint")
@@ -447,15 +209,15 @@ func refreshErrorOf(err error, spends bool) *RefreshError {
 		return &c
 	}
 	if r := new(oauth2.RetrieveError); errors.As(err, &r) && r.Response != nil {
-		e := &RefreshError{Status: r.Response.StatusCode, Code: sanitize(r.ErrorCode, 64), Description: sanitize(r.ErrorDescription, 200)}
+		e := &RefreshError{Status: r.Response.StatusCode, Code: endpoint.Sanitize(r.ErrorCode, 64), Description: endpoint.Sanitize(r.ErrorDescription, 200)}
 		e.judge(r.Response.Header)
 		return e
 	}
 	if errors.Is(err, ErrSessionEnded) {
 		return &RefreshError{class: classEnded, ended: true, Err: err}
 	}
-	e := &RefreshError{class: classTransient, Temporary: true, Err: bare(err)}
-	if spends && !isUnsent(err) {
+	e := &RefreshError{class: classTransient, Temporary: true, Err: endpoint.Bare(err)}
+	if spends && !endpoint.IsUnsent(err) {
 		e.class, e.OutcomeUnknown = classUnknown, true
 	}
 	return e

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"golang.org/x/oauth2"
 )
 
@@ -277,12 +278,12 @@ type grant struct {
 func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
 	var g grant
 	if tok.TokenType != "" && !strings.EqualFold(tok.TokenType, "Bearer") {
-		return g, wrap(ErrBadToken, "its type is %q, and only Bearer tokens can be sent: ask the server for those", sanitize(tok.TokenType, 40))
+		return g, wrap(ErrBadToken, "its type is %q, and only Bearer tokens can be sent: ask the server for those", endpoint.Sanitize(tok.TokenType, 40))
 	}
 	if tok.AccessToken != "" && !headerSafe(tok.AccessToken) {
 		return g, wrap(ErrBadToken, "the access token has characters that are not allowed in a header: check what the login returned")
 	}
-	if tok.RefreshToken != "" && !printable(tok.RefreshToken) {
+	if tok.RefreshToken != "" && !endpoint.Printable(tok.RefreshToken) {
 		return g, wrap(ErrBadToken, "the refresh token has control characters: check what the login returned")
 	}
 	g.access, g.refresh = tok.AccessToken, tok.RefreshToken
@@ -304,12 +305,12 @@ func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
 			g.setExtra(name, raw)
 		}
 	}
-	if all, ok := tok.Extra(allMembers).(map[string]json.RawMessage); ok {
+	if all, ok := tok.Extra(endpoint.AllMembers).(map[string]json.RawMessage); ok {
 		for name, raw := range all {
 			g.setExtra(name, raw)
 		}
 	}
-	if hint, ok := number(g.extra["refresh_in"]); ok && hint > 0 {
+	if hint, ok := endpoint.Number(g.extra["refresh_in"]); ok && hint > 0 {
 		g.hint = seconds(hint)
 	}
 	for _, name := range accessMembers {
@@ -317,10 +318,6 @@ func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
 	}
 	return g, nil
 }
-
-// allMembers is the name under which the refresh_token grant of this package
-// hands over all members of the server's answer, undecoded.
-const allMembers = "\x00members"
 
 func (g *grant) setExtra(name string, value json.RawMessage) {
 	if g.extra == nil {
@@ -357,17 +354,6 @@ func (r *record) next(g grant, start time.Time) *record {
 func headerSafe(s string) bool {
 	for i := range len(s) {
 		if s[i] <= 0x20 || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// printable reports whether a refresh token is free of control characters (RFC
-// 6749 appendix A.17).
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] >= 0x7f {
 			return false
 		}
 	}

@@ -25,8 +25,8 @@ type Source struct {
 	key     string
 	store   Store
 	grant   Refresher
-	server  *endpoint // for revocation; the grant as well, unless Config.Refresher is set
-	jitter  float64   // in [0, 1), fixed
+	server  *grants // for revocation, too
+	jitter  float64 // in [0, 1), fixed
 	random  func() float64
 	events  events
 	flights singleflight.Group
@@ -64,7 +64,7 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 		key:    cfg.binding().key(),
 		store:  cfg.Store,
 		grant:  cfg.Refresher,
-		server: newEndpoint(&cfg),
+		server: newGrants(&cfg),
 		random: random,
 		jitter: random(),
 		turn:   make(chan struct{}, 1),

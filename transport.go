@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 )
 
 // A Transport is an http.RoundTripper that sends the session's access token
@@ -352,7 +354,7 @@ func (r *rules) secure(o origin) bool {
 		}
 	}
 	host := (&url.URL{Host: o.host}).Hostname()
-	return isLoopback(host)
+	return endpoint.IsLoopback(host)
 }
 
 // judge decides whether a request gets the token. The error, if any, is

@@ -1,0 +1,167 @@
+// Package endpoint talks to the endpoints of an authorization server as a
+// client: one POST that carries the client's authentication and follows no
+// redirect, and a bounded answer, read strictly. What an answer means for a
+// session, or for a login, is for the caller to say.
+package endpoint
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/oauth2"
+)
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 1 << 20
+
+// A Client is how one OAuth client talks to its authorization server.
+type Client struct {
+	http       *http.Client
+	oauth2     oauth2.Config
+	plainBasic bool
+}
+
+// New returns the Client of o. client sends the requests; nil means one over
+// http.DefaultTransport. plainBasic leaves out the form-encoding of HTTP Basic.
+func New(client *http.Client, o *oauth2.Config, plainBasic bool) *Client {
+	c := new(http.Client)
+	if client != nil {
+		*c = *client
+	}
+	// A redirect would carry tokens, codes and the client's secret to wherever
+	// it points.
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{http: c, oauth2: *o, plainBasic: plainBasic}
+}
+
+// A SendError is the failure of a request that got no answer.
+type SendError struct {
+	Err    error
+	Unsent bool // provably
+}
+
+func (e *SendError) Error() string { return e.Err.Error() }
+func (e *SendError) Unwrap() error { return e.Err }
+
+// Post sends a form, authenticated as the client, and reads the answer. It adds
+// to form what the client's authentication wants there. The error, if any, is a
+// *SendError. The request is never repeated.
+func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Answer, error) {
+	basic := c.authenticate(form)
+	var wanted, got atomic.Bool // a connection
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { wanted.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
+	})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, &SendError{Err: Bare(err), Unsent: true}
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	if basic != "" {
+		req.Header.Set("Authorization", basic)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		// A transport that traces its connections and never had one has sent
+		// nothing. Silence proves nothing: others do not trace.
+		return nil, &SendError{Err: Bare(err), Unsent: IsUnsent(err) || wanted.Load() && !got.Load()}
+	}
+	defer resp.Body.Close()
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header}
+	a.body, a.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if len(a.body) > maxAnswer {
+		a.body, a.err = a.body[:maxAnswer], fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	}
+	a.err = Bare(a.err)
+	return a, nil
+}
+
+// authenticate adds to the form what the client's authentication method wants
+// there, and returns the Authorization header, if any. The method follows from
+// the configuration alone: trying one after the other would spend the refresh
+// token, or the code.
+func (c *Client) authenticate(form url.Values) string {
+	id, secret := c.oauth2.ClientID, c.oauth2.ClientSecret
+	if c.oauth2.Endpoint.AuthStyle == oauth2.AuthStyleInParams || secret == "" {
+		form.Set("client_id", id)
+		if secret != "" {
+			form.Set("client_secret", secret)
+		}
+		return ""
+	}
+	if !c.plainBasic { // RFC 6749 section 2.3.1
+		id, secret = url.QueryEscape(id), url.QueryEscape(secret)
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
+}
+
+// IsUnsent reports whether an error of net/http proves by itself that no byte
+// of the request was sent.
+func IsUnsent(err error) bool {
+	if op := new(net.OpError); errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") {
+		return true
+	}
+	dns := new(net.DNSError)
+	return errors.As(err, &dns)
+}
+
+// Bare strips the URL, whose query may hold what nobody should see, from an
+// error of net/http.
+func Bare(err error) error {
+	if u := new(url.Error); errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// CheckURL checks the URL of an endpoint that will receive secrets. The error
+// goes on where a sentence has named it. insecureHTTP allows plain http to
+// other machines.
+func CheckURL(raw string, insecureHTTP bool) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "":
+		return errors.New("is not an absolute URL")
+	case u.User != nil:
+		return errors.New("has a user or password in it: secrets belong into ClientSecret")
+	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
+		return errors.New("has a fragment, which RFC 6749 section 3.2 forbids")
+	case u.Scheme == "https", u.Scheme == "http" && (insecureHTTP || IsLoopback(u.Hostname())):
+		return nil
+	case u.Scheme == "http":
+		return fmt.Errorf("is plain http to %s: use https, or set Config.InsecureHTTP if the network is trusted", u.Host)
+	default:
+		return fmt.Errorf("has the scheme %q: use https", u.Scheme)
+	}
+}
+
+// IsLoopback reports whether a host name means this machine, as RFC 8252
+// section 7.3 and browsers see it.
+func IsLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// WithoutQuery shortens a URL to what may be shown.
+func WithoutQuery(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
