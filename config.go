@@ -63,6 +63,14 @@ type Config struct {
 	// Refresher replaces the refresh_token grant. Nil: that grant.
 	Refresher Refresher
 
+	// Reauthenticate, if not nil, has a person log in when somebody needs a
+	// token and nobody is logged in, or the session has ended; see
+	// [Source.Authenticate], and package login for ways to do so. Who needs
+	// the token waits, as long as its context allows; the login goes on
+	// without. After one that failed, nobody is asked for a minute. A request
+	// whose token an API has rejected is not sent again under another login.
+	Reauthenticate Authenticator
+
 	// RefreshParams are further parameters for every refresh, such as resource
 	// or audience, which alone may have several values. None may be empty, nor
 	// one that RFC 6749 gives the client: grant_type, refresh_token, client_id,

@@ -114,7 +114,7 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 		return nil, ErrClosed
 	}
 	defer s.stopWith(nil)
-	unlock, err = s.lock(ctx)
+	unlock, t.locking, err = s.lock(ctx, s.key)
 	switch {
 	case err == nil:
 		return unlock, nil
@@ -132,8 +132,8 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 }
 
 // lock calls Store.Lock, which may hang. A lock that comes too late is
-// released, and until it has come, Lock is not called again.
-func (s *Source) lock(ctx context.Context) (unlock func() error, err error) {
+// released; late is closed then, and Lock is not to be called again before.
+func (s *Source) lock(ctx context.Context, key string) (unlock func() error, late <-chan struct{}, err error) {
 	type result struct {
 		unlock func() error
 		err    error
@@ -142,7 +142,7 @@ func (s *Source) lock(ctx context.Context) (unlock func() error, err error) {
 	left, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		unlock, err := s.store.Lock(ctx, s.key)
+		unlock, err := s.store.Lock(ctx, key)
 		select {
 		case results <- result{unlock, err}:
 		case <-left:
@@ -153,18 +153,17 @@ func (s *Source) lock(ctx context.Context) (unlock func() error, err error) {
 	}()
 	select {
 	case r := <-results:
-		return r.unlock, r.err
+		return r.unlock, nil, r.err
 	case <-ctx.Done():
 	}
 	patience := time.NewTimer(hangTime)
 	defer patience.Stop()
 	select {
 	case r := <-results:
-		return r.unlock, r.err
+		return r.unlock, nil, r.err
 	case <-patience.C:
 		close(left)
-		s.inTurn.locking = done
-		return nil, errHangs
+		return nil, done, errHangs
 	}
 }
 

@@ -182,7 +182,7 @@ func (s *Source) finish() error {
 			break
 		}
 		if t.held == nil && !s.cfg.InsecureUnsaved {
-			if t.held, err = s.lock(ctx); err != nil {
+			if t.held, _, err = s.lock(ctx, s.key); err != nil {
 				break
 			}
 		}

@@ -81,12 +81,17 @@ func (b binding) key() string {
 // An ending tells how a session came to its end.
 type ending struct {
 	At          time.Time `json:"at"`
-	LoggedOut   bool      `json:"logged_out,omitempty"` // by Logout; otherwise the server refused
+	LoggedOut   bool      `json:"logged_out,omitempty"` // by Logout; otherwise the server refused,
+	Never       bool      `json:"never,omitempty"`      // or there was no session: somebody is about to log in
 	Status      int       `json:"status,omitempty"`
 	Code        string    `json:"code,omitempty"`
 	Description string    `json:"description,omitempty"`
 	Interrupted time.Time `json:"interrupted,omitzero"`
 }
+
+// absent reports whether e leaves nobody logged in, rather than somebody whose
+// session was refused. A nil e does not.
+func (e *ending) absent() bool { return e != nil && (e.LoggedOut || e.Never) }
 
 // A mark is written before a refresh token is sent and goes with the answer.
 // It means something only to the holder of the lock: that an earlier holder

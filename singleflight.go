@@ -165,7 +165,7 @@ func (s *Source) renew(ctx context.Context, rejected string) (*view, error) {
 		if err := s.reject(rejected); err != nil {
 			return nil, err
 		}
-		v, err := s.view(ctx)
+		v, err := s.wait(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -39,6 +39,9 @@ type Source struct {
 	turn   chan struct{} // of one element
 	inTurn inTurn
 
+	// loginTurn is held by the one goroutine that has a person log in.
+	loginTurn chan struct{} // of one element
+
 	mu        sync.Mutex // guards what follows
 	closed    bool
 	done      chan struct{} // closed when Close has finished; nil before Close
@@ -47,7 +50,12 @@ type Source struct {
 	stopLock  context.CancelFunc // ends the wait for the session lock; nil: nobody waits
 	timer     *time.Timer        // the next flight of Config.Background
 	saveTimer *time.Timer        // the next attempt to save what could not be saved
+	login     *login             // the one under way; nil: none is
 	status    Status
+
+	// Why Config.Reauthenticate has failed, and until when it is left alone.
+	loginErr   error
+	loginPause time.Time
 }
 
 // New checks the Config and returns a Source for its session. It does not wait
@@ -71,6 +79,7 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 		events: events{deliver: cfg.OnEvent},
 		status: Status{State: StateUnknown, Session: cfg.Session},
 	}
+	s.loginTurn = make(chan struct{}, 1)
 	if s.store == nil {
 		s.store = newEphemeral()
 	}
@@ -105,6 +114,9 @@ func (s *Source) view(ctx context.Context) (*view, error) {
 		return v, nil
 	}
 	v, err := s.wait(ctx)
+	if err != nil {
+		v, err = s.reauthenticate(ctx, err)
+	}
 	return v, public(err)
 }
 
@@ -123,6 +135,9 @@ func (s *Source) Refresh(ctx context.Context, rejected *oauth2.Token) (*oauth2.T
 		rejected = v.token
 	}
 	v, err := s.renew(ctx, rejected.AccessToken)
+	if err != nil {
+		v, err = s.reauthenticate(ctx, err)
+	}
 	if err != nil {
 		return nil, public(err)
 	}
@@ -264,6 +279,9 @@ func (s *Source) Close() error {
 	stop(&s.saveTimer)
 	if s.stopLock != nil {
 		s.stopLock()
+	}
+	if s.login != nil {
+		s.login.cancel()
 	}
 	s.current.Store(&view{err: ErrClosed})
 	s.mu.Unlock()

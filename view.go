@@ -140,11 +140,11 @@ func (r *record) token() *oauth2.Token {
 func (s *Source) sessionError() error {
 	r := s.inTurn.session
 	switch {
-	case r == nil:
+	case r == nil || r.Ended != nil && r.Ended.Never:
 		if s.cfg.Store == nil {
-			return fmt.Errorf("%w: start a session with SetToken, using the token of a login (without Config.Store, nothing is kept between runs)", ErrNoSession)
+			return fmt.Errorf("%w: log in, for instance with login.Ensure, or hand the token of a login to SetToken (without Config.Store, nothing is kept between runs)", ErrNoSession)
 		}
-		return fmt.Errorf("%w: start a session with SetToken, using the token of a login", ErrNoSession)
+		return fmt.Errorf("%w: log in, for instance with login.Ensure, or hand the token of a login to SetToken", ErrNoSession)
 	case r.Ended == nil:
 		return nil
 	case r.Ended.LoggedOut:
@@ -165,7 +165,7 @@ func (s *Source) describeStatus(v *view) {
 	switch {
 	case r == nil && !errors.Is(v.err, ErrNoSession):
 		st.State = StateUnknown
-	case r == nil || r.Ended != nil && r.Ended.LoggedOut:
+	case r == nil || r.Ended.absent():
 		st.State = StateAbsent
 	case r.Ended != nil || isEnded(v.err):
 		st.State = StateEnded
@@ -217,7 +217,7 @@ func (s *Source) adopt(stored *record) {
 		s.note(nil)
 	case !alive:
 		return
-	case stored == nil || stored.Ended.LoggedOut:
+	case stored == nil || stored.Ended.absent():
 		kind = EventLoggedOut
 	default:
 		kind = EventSessionEnded

@@ -1,0 +1,292 @@
+package freshtoken
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// One login at a time, over all goroutines and processes.
+//
+// A caller who finds nobody logged in joins the login that is under way, or
+// starts it. Like a flight it runs in a goroutine of its own; unlike a flight,
+// nothing is lost if it is given up, so it ends when nobody waits for it any
+// more. It holds a lock of its own, not the session's, which others need while a
+// person looks for a password.
+
+// An Authenticator has a person log in. Package login has several.
+type Authenticator interface {
+	// Authenticate has a person log in with the client and the server of cfg,
+	// which it does not modify, and returns the token of that login. It
+	// returns soon after ctx is done. Without a way to reach a person it fails
+	// at once. It must not ask the Source for a token, or it waits for itself.
+	Authenticate(ctx context.Context, cfg Config) (*oauth2.Token, error)
+}
+
+// AuthenticatorFunc is a function that is an Authenticator.
+type AuthenticatorFunc func(ctx context.Context, cfg Config) (*oauth2.Token, error)
+
+// Authenticate calls f.
+func (f AuthenticatorFunc) Authenticate(ctx context.Context, cfg Config) (*oauth2.Token, error) {
+	return f(ctx, cfg)
+}
+
+const (
+	// loginLockTime bounds the wait for a login of another process.
+	loginLockTime = 5 * time.Minute
+
+	// declined is how long Config.Reauthenticate is left alone after a login
+	// that failed: whoever closes a window does not want to see another at
+	// once.
+	declined = time.Minute
+
+	// loginRoom is what a session may take in the store, for the check that it
+	// can be stored. Most are smaller.
+	loginRoom = 4 << 10
+)
+
+// login is a login under way.
+type login struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed at its end
+	err    error         // set before done is closed
+
+	// Guarded by Source.mu: how many callers wait; it ends with the last one,
+	// unless it is lasting.
+	waiters int
+	lasting bool
+}
+
+// Authenticate is Token, but has a log a person in where nobody is logged in, or
+// the session has ended. There is one login at a time: callers who come while
+// one is under way, whatever they came with, wait for that one, and other
+// processes wait for theirs to end. When ctx is done for all who wait, the login
+// is given up.
+//
+// Before anyone is asked for anything, Authenticate sees that the session can be
+// stored; if not, the error is ErrStore. If the login fails, the error matches
+// ErrNoSession or ErrSessionEnded, and what a returned. If another process has
+// been logging in for five minutes, it is ErrLocked.
+func (s *Source) Authenticate(ctx context.Context, a Authenticator) (*oauth2.Token, error) {
+	v, err := s.wait(ctx)
+	if err != nil {
+		v, err = s.logIn(ctx, a, false, err)
+	}
+	if err != nil {
+		return nil, public(err)
+	}
+	return v.token, nil
+}
+
+// needsLogin reports whether an error of wait asks for a login.
+func needsLogin(err error) bool {
+	return errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded)
+}
+
+// reauthenticate has Config.Reauthenticate deal with err, an error of wait.
+func (s *Source) reauthenticate(ctx context.Context, err error) (*view, error) {
+	if s.cfg.Reauthenticate == nil || !needsLogin(err) {
+		return nil, err
+	}
+	s.mu.Lock()
+	refusal := s.loginErr
+	if !time.Now().Before(s.loginPause) {
+		refusal = nil
+	}
+	s.mu.Unlock()
+	if refusal != nil {
+		return nil, refusal
+	}
+	return s.logIn(ctx, s.cfg.Reauthenticate, true, err)
+}
+
+// logIn has a person log in if that is what err, an error of wait, asks for.
+func (s *Source) logIn(ctx context.Context, a Authenticator, lasting bool, err error) (*view, error) {
+	for range 2 { // the first may have found a session that another process had ended by now
+		if !needsLogin(err) {
+			break
+		}
+		if err := s.joinLogin(ctx, a, lasting); err != nil {
+			return nil, err
+		}
+		var v *view
+		if v, err = s.wait(ctx); err == nil {
+			return v, nil
+		}
+	}
+	return nil, err
+}
+
+// joinLogin waits for the login under way, or for the one that it starts.
+func (s *Source) joinLogin(ctx context.Context, a Authenticator, lasting bool) error {
+	if ctx.Err() != nil {
+		return contextError(ctx)
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	l := s.login
+	if l == nil {
+		lctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		l = &login{cancel: cancel, done: make(chan struct{})}
+		s.login = l
+		s.running.Add(1)
+		go s.runLogin(lctx, l, a)
+	}
+	l.waiters++
+	l.lasting = l.lasting || lasting
+	s.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+		s.leaveLogin(l)
+		return contextError(ctx)
+	}
+}
+
+// leaveLogin ends a login that nobody waits for. Whoever comes now starts
+// another, which begins when this one has ended.
+func (s *Source) leaveLogin(l *login) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.waiters--; l.waiters > 0 || l.lasting {
+		return
+	}
+	l.cancel()
+	if s.login == l {
+		s.login = nil
+	}
+}
+
+func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
+	defer s.running.Done()
+	defer l.cancel()
+	l.err = fmt.Errorf("the Authenticator: %w", errExit)
+	defer func() { // also if the Authenticator ends the goroutine
+		s.mu.Lock()
+		if s.login == l {
+			s.login = nil
+		}
+		s.loginErr, s.loginPause = l.err, time.Time{}
+		if l.err != nil && l.lasting {
+			s.loginPause = time.Now().Add(declined)
+		}
+		s.mu.Unlock()
+		close(l.done)
+	}()
+	select {
+	case s.loginTurn <- struct{}{}:
+		defer func() { <-s.loginTurn }()
+	case <-ctx.Done():
+		l.err = contextError(ctx)
+		return
+	}
+	l.err = s.newSession(ctx, a)
+}
+
+// newSession has a person log in, unless somebody has done so in the meantime.
+func (s *Source) newSession(ctx context.Context, a Authenticator) error {
+	if s.cfg.Store != nil && !s.cfg.InsecureUnsaved {
+		unlock, err := s.lockLogins(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.unlock(unlock)
+	}
+	why := errNothingToDo
+	err := s.detached(ctx, func() (err error) {
+		why, err = s.prepareLogin()
+		return err
+	})
+	if err != nil || why == errNothingToDo {
+		return err
+	}
+	tok, err := a.Authenticate(ctx, s.cfg)
+	if err == nil && tok == nil {
+		err = errors.New("the Authenticator returned no token")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", why, err)
+	}
+	// Whoever gives up now does so too late: there is a session.
+	err = s.SetToken(context.WithoutCancel(ctx), tok)
+	if errors.Is(err, ErrNotPersisted) {
+		return nil // Status, events and Close tell
+	}
+	return err
+}
+
+// errNothingToDo says that there is a session by now.
+var errNothingToDo = errors.New("there is a session")
+
+// lockLogins takes the lock under which one process has a person log in.
+func (s *Source) lockLogins(ctx context.Context) (unlock func() error, err error) {
+	lctx, cancel := context.WithTimeout(ctx, loginLockTime)
+	defer cancel()
+	unlock, _, err = s.lock(lctx, s.key+"/login")
+	switch {
+	case err == nil:
+		return unlock, nil
+	case ctx.Err() != nil:
+		return nil, contextError(ctx)
+	case lctx.Err() != nil:
+		return nil, wrap(ErrLocked, "it has been logging in for %v: finish that login, or end that process", loginLockTime)
+	default:
+		return nil, wrap(ErrStore, "locking logins: %w", err)
+	}
+}
+
+// prepareLogin says why a login is needed, by the sentinel that callers branch
+// on, or that none is; and it sees that the store takes a session: who comes
+// back from the browser should not learn only then that it does not. It runs in
+// its turn.
+func (s *Source) prepareLogin() (why error, err error) {
+	t := &s.inTurn
+	unlock, err := s.acquire(lockTime)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release(unlock)
+	stored, err := s.load(personTime)
+	switch {
+	case isDamaged(err):
+		return ErrSessionEnded, nil // SetToken sets it aside, and nothing else does
+	case err != nil:
+		return nil, err
+	case reconcile(t.session, !t.unsaved, stored) != keep:
+		s.adopt(stored)
+	}
+	why = s.sessionError()
+	if why == nil {
+		v := s.current.Load()
+		if v == nil || v.usable(time.Now()) || !needsLogin(v.err) {
+			return errNothingToDo, nil
+		}
+		why = v.err // its refresh token is of no use
+	}
+	if s.cfg.Store != nil && !s.cfg.InsecureUnsaved {
+		err = s.save(t.session.placeholder(s.cfg.binding()), personTime)
+	}
+	if errors.Is(why, ErrNoSession) {
+		return ErrNoSession, err
+	}
+	return ErrSessionEnded, err
+}
+
+// placeholder returns what a session that r leaves behind is stored as while
+// someone logs in: the same, which may be nothing, but of the size of a session.
+func (r *record) placeholder(b binding) *record {
+	if r == nil {
+		r = &record{Version: recordVersion, Binding: b, ID: rand.Text(), Generation: 1,
+			Ended: &ending{At: time.Now().UTC().Truncate(time.Second), Never: true}}
+	}
+	return r.with(func(c *record) { c.Padding = strings.Repeat(".", loginRoom) })
+}
