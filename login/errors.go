@@ -1,0 +1,147 @@
+package login
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
+)
+
+// Errors to branch on, with errors.Is. None contains a code, a token or a
+// secret. Those of a failed request to the server match none of them, but
+// net/http's own.
+var (
+	// ErrNotInteractive: there is no terminal, and no Prompt, by which to reach
+	// a person.
+	ErrNotInteractive = errors.New("nobody can be asked to log in")
+
+	// ErrTimeout: the person has not finished in time.
+	ErrTimeout = errors.New("the login was not finished in time")
+
+	// ErrState: answers came to the listener that belong to no login there,
+	// and no other. It comes with ErrTimeout.
+	ErrState = errors.New("only answers came that do not belong to this login")
+
+	// ErrDenied: the person, or the server, refused (access_denied).
+	ErrDenied = errors.New("the login was refused")
+
+	// ErrServer: the server failed while it had the person log in
+	// (server_error).
+	ErrServer = errors.New("the server could not log anybody in")
+
+	// ErrUnavailable: the server cannot log anybody in for the moment
+	// (temporarily_unavailable).
+	ErrUnavailable = errors.New("the server logs nobody in for the moment")
+
+	// ErrExpired: the code that was shown for another device has expired.
+	ErrExpired = errors.New("the code has expired")
+
+	// ErrCallback: the server's answer by way of the browser is malformed.
+	ErrCallback = errors.New("the server's answer cannot be read")
+
+	// ErrIssuer: the answer came from another authorization server than the
+	// login went to, or does not say from which (RFC 9207).
+	ErrIssuer = errors.New("the answer is not from the server that was asked")
+
+	// ErrListen: no port of this machine could be listened on for the browser
+	// to come back to.
+	ErrListen = errors.New("there is no way back from the browser")
+
+	// ErrNoRefreshToken: the login has brought an access token alone, and so
+	// a session that would end with it.
+	ErrNoRefreshToken = errors.New("the login has brought no refresh token")
+)
+
+// A ServerError is an answer of the authorization server that says no. It
+// matches ErrDenied, ErrServer, ErrUnavailable or ErrExpired, according to its
+// Code.
+type ServerError struct {
+	// Endpoint is who said so: "authorization endpoint", "token endpoint" or
+	// "device authorization endpoint".
+	Endpoint string
+
+	// Code and Description are the server's (RFC 6749 sections 4.1.2.1 and
+	// 5.2), with everything but printable ASCII replaced. They are the server's
+	// text: show them, do not act on the Description.
+	Code, Description string
+
+	// Status is the HTTP status; zero if the answer came through the browser.
+	Status int
+}
+
+// codes are the error codes that have a sentinel.
+var codes = map[string]error{
+	"access_denied":           ErrDenied,
+	"server_error":            ErrServer,
+	"temporarily_unavailable": ErrUnavailable,
+	"expired_token":           ErrExpired,
+}
+
+// advice says what to do about an error code.
+var advice = map[string]string{
+	"access_denied":             "log in again and agree, or ask the server's administrator for access",
+	"server_error":              "try again later",
+	"temporarily_unavailable":   "try again later",
+	"expired_token":             "start the login again, and finish it before the code expires",
+	"invalid_client":            "check ClientID, ClientSecret and Endpoint.AuthStyle of Config.OAuth2 (AuthStyleInParams sends the secret in the body, AuthStyleInHeader as Basic)",
+	"unauthorized_client":       "allow this client, at the server, to log in this way",
+	"unsupported_grant_type":    "allow this client, at the server, to log in this way",
+	"unsupported_response_type": "allow this client, at the server, the response type code",
+	"invalid_scope":             "check Config.OAuth2.Scopes against what the server knows and the client may ask for",
+	"invalid_grant":             "log in again; if it stays so, compare the client's redirect URI at the server with Config.OAuth2.RedirectURL",
+	"invalid_request":           "check Config.OAuth2 and Params against what the server wants",
+	"invalid_target":            "check the parameter resource against what the server knows",
+	"consent_required":          "log in again and agree",
+	"login_required":            "log in again",
+	"interaction_required":      "log in again",
+}
+
+func (e *ServerError) Error() string {
+	var b strings.Builder
+	if kind := codes[e.Code]; kind != nil {
+		fmt.Fprintf(&b, "%v: ", kind)
+	}
+	fmt.Fprintf(&b, "%s answered", e.Endpoint)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, " %d", e.Status)
+	}
+	if e.Code != "" {
+		fmt.Fprintf(&b, " %s", e.Code)
+	}
+	if e.Description != "" {
+		fmt.Fprintf(&b, " (%q)", e.Description)
+	}
+	switch a, known := advice[e.Code]; {
+	case known:
+		fmt.Fprintf(&b, ": %s", a)
+	case e.Status >= 300 && e.Status < 400:
+		b.WriteString(": it redirects, which is not followed; check its address in Config.OAuth2.Endpoint")
+	case e.Status >= 500 || e.Status == 429:
+		b.WriteString(": try again later")
+	case e.Code == "":
+		b.WriteString(": check its address in Config.OAuth2.Endpoint")
+	}
+	return b.String()
+}
+
+// Unwrap returns the sentinel that the Code stands for.
+func (e *ServerError) Unwrap() error { return codes[e.Code] }
+
+// refusal makes an error of an endpoint's answer. secrets are what was sent
+// there.
+func refusal(from string, r *endpoint.Refusal, secrets ...string) *ServerError {
+	e := &ServerError{Endpoint: from, Code: r.Code, Description: r.Description, Status: r.Status}
+	if endpoint.Repeats(e.Code, secrets...) {
+		e.Code = ""
+	}
+	if endpoint.Repeats(e.Description, secrets...) {
+		e.Description = "hidden, because it repeats a secret"
+	}
+	return e
+}
+
+// wrap says what went wrong behind a sentinel that callers branch on.
+func wrap(sentinel error, format string, args ...any) error {
+	return fmt.Errorf("%w: %w", sentinel, fmt.Errorf(format, args...))
+}

@@ -1,0 +1,160 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cli/browser"
+	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"golang.org/x/term"
+)
+
+// A Prompt is how a flow reaches the person who logs in. What is nil is done on
+// standard error, if that is a terminal. An error that a function returns ends
+// the login. The functions return soon: the flow waits by itself.
+type Prompt struct {
+	// Browse has the person visit an address in a browser of this machine;
+	// OpenBrowser may help. Nil: the system's browser is opened, if there is
+	// one, and the address is printed.
+	Browse func(ctx context.Context, address string) error
+
+	// Show has the person enter a code on another device. Both the address and
+	// the code must be shown (RFC 8628 section 3.3). Nil: they are printed.
+	Show func(ctx context.Context, c Code) error
+}
+
+// A Code is what a person needs to log in on another device.
+type Code struct {
+	Address  string    // where to enter the code
+	Code     string    // what to enter
+	Complete string    // an address that has the code in it, for a link or a QR code; empty if the server has none
+	Expiry   time.Time // when it is too late
+}
+
+func (p Prompt) browse(ctx context.Context, address string) error {
+	if p.Browse != nil {
+		return p.Browse(ctx, address)
+	}
+	m := thisMachine()
+	opened := m.hasBrowser() && OpenBrowser(address) == nil
+	fmt.Fprint(os.Stderr, m.invitation(address, opened))
+	return nil
+}
+
+func (p Prompt) show(ctx context.Context, c Code) error {
+	if p.Show != nil {
+		return p.Show(ctx, c)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "To log in, open this address on any device:\n\n  %s\n\nand enter the code:\n\n  %s\n\n", c.Address, c.Code)
+	if c.Complete != "" {
+		fmt.Fprintf(&b, "Or open this one, and compare the code:\n\n  %s\n\n", c.Complete)
+	}
+	fmt.Fprintf(&b, "The code expires in %s.\n", time.Until(c.Expiry).Round(time.Minute))
+	fmt.Fprint(os.Stderr, b.String())
+	return nil
+}
+
+// reachable reports whether there is a way to reach a person: a function of the
+// program's own, or a terminal.
+func reachable(own bool, name string) error {
+	if own || term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil
+	}
+	return wrap(ErrNotInteractive, "standard error is no terminal; run the program in one, or set Prompt.%s", name)
+}
+
+// machine is what tells whether a browser can be opened here.
+type machine struct {
+	system string // runtime.GOOS
+	env    func(string) string
+}
+
+func thisMachine() machine { return machine{runtime.GOOS, os.Getenv} }
+
+// remote reports whether the person sits elsewhere.
+func (m machine) remote() bool {
+	return m.env("SSH_CONNECTION") != "" || m.env("SSH_TTY") != ""
+}
+
+// hasBrowser reports whether a browser that is started here comes up where the
+// person sits. Without a display the programs that open one fall back to those
+// of the terminal, or hang.
+func (m machine) hasBrowser() bool {
+	switch m.system {
+	case "windows", "darwin":
+		return !m.remote()
+	case "js", "wasip1", "android", "ios", "plan9":
+		return false
+	default:
+		return m.env("DISPLAY") != "" || m.env("WAYLAND_DISPLAY") != "" || m.env("WSL_DISTRO_NAME") != "" && !m.remote()
+	}
+}
+
+// invitation is what a terminal shows.
+func (m machine) invitation(address string, opened bool) string {
+	if opened {
+		return fmt.Sprintf("Log in with the browser that has opened, or open this address on this machine:\n\n  %s\n\n", address)
+	}
+	s := fmt.Sprintf("To log in, open this address in a browser on this machine:\n\n  %s\n\n", address)
+	if u, err := url.Parse(address); err == nil && m.remote() {
+		if back, err := url.Parse(u.Query().Get("redirect_uri")); err == nil && back.Port() != "" {
+			s += fmt.Sprintf("If the browser is on the machine that you come from by ssh, first run there\n\n  ssh -N -L %s:%s <this machine>\n\n",
+				back.Port(), back.Host)
+		}
+	}
+	return s
+}
+
+// quiet keeps what a browser prints out of the program's own output.
+var quiet = sync.OnceFunc(func() { browser.Stdout, browser.Stderr = nil, nil })
+
+// OpenBrowser opens an address in the system's browser, for a Prompt.Browse of a
+// program's own. The address must be https, or http to this machine; no other
+// program is started by it. OpenBrowser does not wait for the browser: that it
+// returns nil does not prove that anybody sees it.
+func OpenBrowser(address string) error {
+	if err := checkAddress(address); err != nil {
+		return err
+	}
+	quiet()
+	failed := make(chan error, 1)
+	// It ends with the program that it starts, which as a rule is at once.
+	go func() { failed <- browser.OpenURL(address) }()
+	patience := time.NewTimer(time.Second)
+	defer patience.Stop()
+	select {
+	case err := <-failed:
+		if missing := new(exec.Error); errors.As(err, &missing) {
+			return fmt.Errorf("login: no browser was found: open the address by hand: %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("login: the browser could not be opened: open the address by hand: %w", err)
+		}
+		return nil
+	case <-patience.C:
+		return nil
+	}
+}
+
+// checkAddress checks an address that a browser is to open, or a person. A
+// server is not trusted to name a program to run.
+func checkAddress(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || !endpoint.Printable(address) || strings.ContainsAny(address, " \"'`<>\\|^{}") {
+		return errors.New("login: an address with characters that no address has was refused")
+	}
+	if u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !endpoint.IsLoopback(u.Hostname())) {
+		return fmt.Errorf("login: the address %q was refused: it must be https, or http to this machine",
+			endpoint.Sanitize(endpoint.WithoutQuery(address), 100))
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package login
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/endpoint"
+)
+
+// A receiver waits, on the loopback interface, for the browser to come back with
+// the server's answer. It belongs to one login.
+type receiver struct {
+	uri   string // the redirect URI
+	host  string // that the browser must ask for
+	path  string
+	state string
+	page  func(error) []byte
+
+	answers chan callback // of one element: the login's answer
+	first   sync.Once     // passes that on
+	strays  atomic.Int32  // answers that belong to no login here
+
+	server  *http.Server
+	serving sync.WaitGroup
+	over    chan struct{} // closed when outcome is set
+	outcome error
+}
+
+// A callback is an answer that belongs to the login: its state is right.
+type callback struct {
+	query url.Values
+}
+
+// defaultPath is the path of the redirect URI, if the program does not say.
+const defaultPath = "/callback"
+
+// maxHeader bounds what a browser's request may have. Codes are a few hundred
+// bytes as a rule, kilobytes at the worst.
+const maxHeader = 64 << 10
+
+// listen starts a receiver for a redirect URI as the program gives it.
+func listen(redirect, state string, page func(error) []byte) (*receiver, error) {
+	if page == nil {
+		page = standardPage
+	}
+	hosts, port, path, err := parseRedirect(redirect)
+	if err != nil {
+		return nil, err
+	}
+	listeners, host, err := openListeners(hosts, port)
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{uri: "http://" + host + path, host: host, path: path, state: state, page: page,
+		answers: make(chan callback, 1), over: make(chan struct{})}
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeader, ErrorLog: log.New(io.Discard, "", 0)}
+	for _, l := range listeners {
+		r.serving.Go(func() { r.server.Serve(l) })
+	}
+	return r, nil
+}
+
+// parseRedirect takes a loopback redirect URI apart. Each of hosts is a name for
+// the browser with the addresses to listen on for it, to be tried in turn.
+func parseRedirect(redirect string) (hosts []hostname, port, path string, err error) {
+	if redirect == "" {
+		return []hostname{{"127.0.0.1", []string{"127.0.0.1"}}, {"::1", []string{"::1"}}}, "0", defaultPath, nil
+	}
+	u, err := url.Parse(redirect)
+	if err != nil || u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || !endpoint.IsLoopback(u.Hostname()) {
+		return nil, "", "", errors.New("Config.OAuth2.RedirectURL is not one that this machine can listen on: " +
+			"make it http://127.0.0.1/callback, as registered at the server, or leave it empty")
+	}
+	host := u.Hostname()
+	h := hostname{host, []string{host}}
+	if net.ParseIP(host) == nil { // localhost is two addresses, and the browser may take either
+		h.addresses = []string{"127.0.0.1", "::1"}
+	}
+	port, path = u.Port(), u.EscapedPath()
+	if port == "" {
+		port = "0"
+	}
+	if path == "" {
+		path = "/"
+	}
+	return []hostname{h}, port, path, nil
+}
+
+// A hostname is a name of this machine, with its addresses.
+type hostname struct {
+	name      string
+	addresses []string
+}
+
+// openListeners listens for the first of hosts that there is. host has the port.
+func openListeners(hosts []hostname, port string) (listeners []net.Listener, host string, err error) {
+	var errs []error
+	for _, h := range hosts {
+		for range 10 { // a port that is free at one address may be taken at the other
+			listeners, err = h.listen(port)
+			if err == nil {
+				_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
+				return listeners, net.JoinHostPort(h.name, port), nil
+			}
+			if port != "0" || !errors.Is(err, syscall.EADDRINUSE) {
+				break
+			}
+		}
+		errs = append(errs, err)
+	}
+	err = errors.Join(errs...)
+	if port != "0" && errors.Is(err, syscall.EADDRINUSE) {
+		return nil, "", wrap(ErrListen, "port %s is taken by another program: end that, or leave the port out of Config.OAuth2.RedirectURL if the server allows any: %w", port, err)
+	}
+	return nil, "", wrap(ErrListen, "%w", err)
+}
+
+// listen listens at all addresses of h, on one port. That the machine lacks one
+// of several is no error: then the browser cannot take it either.
+func (h hostname) listen(port string) (listeners []net.Listener, err error) {
+	for _, address := range h.addresses {
+		l, err := net.Listen("tcp", net.JoinHostPort(address, port))
+		if err == nil {
+			listeners = append(listeners, l)
+			_, port, _ = net.SplitHostPort(l.Addr().String())
+			continue
+		}
+		missing := errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+		if !missing || address == h.addresses[len(h.addresses)-1] && len(listeners) == 0 {
+			for _, l := range listeners {
+				l.Close()
+			}
+			return nil, err
+		}
+	}
+	return listeners, nil
+}
+
+// ServeHTTP implements http.Handler, for the browser.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer") // the address of the page has the code
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Connection", "close") // the listener is about to go
+	switch {
+	case req.Host != r.host: // a page of another site that has its name point here
+		refusePage(w, http.StatusMisdirectedRequest)
+	case req.URL.EscapedPath() != r.path:
+		refusePage(w, http.StatusNotFound)
+	case req.Method != http.MethodGet:
+		h.Set("Allow", http.MethodGet)
+		refusePage(w, http.StatusMethodNotAllowed)
+	default:
+		r.receive(w, req)
+	}
+}
+
+// receive takes the server's answer. One without the right state may come from
+// anybody: it is refused, and the login goes on (RFC 8252 section 8.9).
+func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
+	query, err := url.ParseQuery(req.URL.RawQuery)
+	ours := false
+	for _, state := range query["state"] {
+		ours = ours || subtle.ConstantTimeCompare([]byte(state), []byte(r.state)) == 1
+	}
+	if err != nil || !ours {
+		r.strays.Add(1)
+		refusePage(w, http.StatusBadRequest)
+		return
+	}
+	// Whoever reloads the page is shown the same again, and nothing else comes
+	// of it: a code is sent once.
+	r.first.Do(func() { r.answers <- callback{query} })
+	select {
+	case <-r.over:
+		showPage(w, http.StatusOK, r.page(r.outcome))
+	case <-req.Context().Done():
+	}
+}
+
+// late is the error of a login that nobody has finished.
+func (r *receiver) late(limit time.Duration) error {
+	back := r.uri
+	if u, err := url.Parse(r.uri); err == nil {
+		u.Host = u.Hostname()
+		back = u.String()
+	}
+	err := wrap(ErrTimeout, "the browser has not come back within %v: log in again; if it shows an error about the redirect URI, register %s for this client at the server", limit, back)
+	if n := r.strays.Load(); n > 0 {
+		err = fmt.Errorf("%w (%w: %d were refused, which some other program or page has sent)", err, ErrState, n)
+	}
+	return err
+}
+
+// closeTime is how long a browser has to fetch the last page.
+const closeTime = time.Second
+
+// close shows the browser how the login went, and ends the listener.
+func (r *receiver) close(outcome error) {
+	r.outcome = outcome
+	close(r.over)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	if r.server.Shutdown(ctx) != nil {
+		r.server.Close() // browsers open connections that they may never use
+	}
+	r.serving.Wait()
+}
+
+// judge reads the server's answer: its code, or why there is none. Parameters
+// that are not known are ignored (RFC 6749 section 4.1.2).
+func (c callback) judge(cfg *freshtoken.Config) (code string, err error) {
+	for _, name := range []string{"state", "code", "error", "iss"} {
+		if len(c.query[name]) > 1 {
+			return "", wrap(ErrCallback, "it has the parameter %s twice: log in again; if it stays so, the server, or something before it, is broken", name)
+		}
+	}
+	// Before anything else of it is believed, or shown (RFC 9207 section 2.4).
+	iss, named := c.query.Get("iss"), c.query.Has("iss")
+	switch {
+	case named && cfg.Issuer != "" && iss != cfg.Issuer:
+		return "", wrap(ErrIssuer, "it names %q as its issuer, and Config.Issuer is %q: correct that, or suspect an attack", endpoint.Sanitize(iss, 100), endpoint.Sanitize(cfg.Issuer, 100))
+	case !named && cfg.RequireIss:
+		return "", wrap(ErrIssuer, "it names no issuer, though this server always does: log in again; if it stays so, suspect an attack, or unset Config.RequireIss")
+	}
+	if name := c.query.Get("error"); name != "" {
+		return "", &ServerError{Endpoint: "authorization endpoint", Code: endpoint.Sanitize(name, 64), Description: endpoint.Sanitize(c.query.Get("error_description"), 200)}
+	}
+	code = c.query.Get("code")
+	if code == "" || !endpoint.Printable(code) {
+		return "", wrap(ErrCallback, "it has neither a code nor an error: log in again; if it stays so, check that the server supports the authorization code grant")
+	}
+	return code, nil
+}
