@@ -1,0 +1,91 @@
+package discovery
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Errors to branch on, with errors.Is. The text of each says what to do.
+var (
+	// ErrIssuer: the issuer that was asked for is not an issuer identifier
+	// (RFC 8414 section 2), or the server says that it is another one. Correct
+	// Config.Issuer. If it is right, somebody else answers in the server's
+	// place; nothing of that answer has been used.
+	ErrIssuer = errors.New("issuer refused")
+
+	// ErrNotFound: the server has answered, but has no metadata at any of the
+	// usual addresses. Correct Config.Issuer, or write the endpoints into the
+	// Config instead.
+	ErrNotFound = errors.New("no metadata found")
+
+	// ErrInvalid: the server's metadata cannot be used: a member of the wrong
+	// type or given twice, an endpoint that is not https, too much of it, a
+	// redirect to another origin. The server's operator can mend it; until
+	// then, write the endpoints into the Config instead.
+	ErrInvalid = errors.New("unusable metadata")
+
+	// ErrClientAuth: the Config has a ClientSecret, and the server takes no
+	// secret in a way that this library knows. The text names the ways that
+	// the server has.
+	ErrClientAuth = errors.New("no way to use the ClientSecret with this server")
+
+	// ErrUnavailable: no answer, or one that says to come later. It passes as
+	// a rule; it says nothing about the issuer, nor about any session. What it
+	// wraps is the network's error, if there is one.
+	ErrUnavailable = errors.New("the server could not be asked for its metadata")
+)
+
+// instead is the way out that is always there.
+const instead = "write the endpoints into Config.OAuth2.Endpoint instead"
+
+// fail makes an error that leaves the package: its name once, a sentinel to
+// branch on, and what happened.
+func fail(sentinel error, format string, args ...any) error {
+	return fmt.Errorf("discovery: %w: %w", sentinel, fmt.Errorf(format, args...))
+}
+
+// absent says why an address has no metadata, which is a reason to try the
+// next one.
+type absent string
+
+func (a absent) Error() string { return string(a) }
+
+// A networkError shows an error of net/http without what might harm a
+// terminal: some of them quote what the server sent.
+type networkError struct{ err error }
+
+func (n networkError) Error() string { return sanitize(n.err.Error(), 300) }
+func (n networkError) Unwrap() error { return n.err }
+
+// unavailable makes an error of a request that failed at address.
+func unavailable(address string, err error) error {
+	// The address stands there once already.
+	if u := new(url.Error); errors.As(err, &u) {
+		err = u.Err
+	}
+	advice := "try again later; if it stays like this, check the issuer and the network, or " + instead
+	if bad := new(tls.CertificateVerificationError); errors.As(err, &bad) {
+		advice = "check the issuer, and which certificates the HTTP client trusts"
+	}
+	return fail(ErrUnavailable, "%s: %w: %s", address, networkError{err}, advice)
+}
+
+// sanitize makes a foreign text inert and not too long.
+func sanitize(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+	}
+	return strings.Map(func(r rune) rune {
+		if !printable(r) && r != ' ' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// printable reports whether r is a visible character of ASCII. URLs consist of
+// nothing else (RFC 3986 section 2).
+func printable(r rune) bool { return 0x20 < r && r < 0x7f }
