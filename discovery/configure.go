@@ -1,0 +1,89 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/freshtoken/freshtoken"
+	"golang.org/x/oauth2"
+)
+
+const offlineAccess = "offline_access"
+
+// Configure asks cfg.Issuer for its metadata, with cfg.HTTPClient, and fills
+// in what cfg leaves empty:
+//
+//   - OAuth2.Endpoint: AuthURL, TokenURL, DeviceAuthURL
+//   - OAuth2.Endpoint.AuthStyle, if OAuth2 has a ClientSecret and leaves the
+//     choice open: HTTP Basic if the server has client_secret_basic or does not
+//     say (RFC 8414 section 2), else in the body if it has client_secret_post,
+//     else the error is ErrClientAuth. Nothing is tried out.
+//   - RevocationURL
+//   - RequireIss, if the server names itself in its answers (RFC 9207)
+//
+// It adds the scope offline_access to OAuth2.Scopes if the server lists it:
+// without a refresh token a session ends with its first access token. Take it
+// away again if that is what you want. If Scopes is empty, offline_access will
+// be all that is asked for: name the scopes that you need.
+//
+// What is set stays as it is, and is not checked here; freshtoken.New does. The
+// Config that cfg.OAuth2 points to is not written to: cfg gets a changed copy.
+// On an error cfg is untouched. No session is read or written.
+//
+// OAuth2.ClientID and Issuer are required. Beware of setting Issuer in a
+// program that did without: stored sessions are bound to it, and its users
+// have to log in again.
+//
+// The errors are those of [Fetch], and ErrClientAuth; ErrInvalid also if the
+// metadata lacks a token endpoint that cfg needs. Nobody else may use cfg
+// meanwhile; what cfg.OAuth2 points to may be shared.
+func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
+	switch {
+	case cfg == nil || cfg.OAuth2 == nil:
+		return nil, errors.New("discovery: Config.OAuth2 is nil: set it to an oauth2.Config with the ClientID of your client")
+	case cfg.OAuth2.ClientID == "":
+		return nil, errors.New("discovery: Config.OAuth2.ClientID is empty: set it to the identifier of your client at the server")
+	case cfg.Issuer == "":
+		return nil, errors.New("discovery: Config.Issuer is empty: set it to the server's issuer identifier, such as https://login.example.com")
+	}
+	m, err := fetch(ctx, cfg.HTTPClient, cfg.Issuer, cfg.InsecureHTTP)
+	if err != nil {
+		return nil, err
+	}
+	o := *cfg.OAuth2
+	o.Scopes = slices.Clone(o.Scopes)
+	if slices.Contains(m.ScopesSupported, offlineAccess) && !slices.Contains(o.Scopes, offlineAccess) {
+		o.Scopes = append(o.Scopes, offlineAccess)
+	}
+	e := &o.Endpoint
+	e.AuthURL = cmp.Or(e.AuthURL, m.AuthorizationEndpoint)
+	e.TokenURL = cmp.Or(e.TokenURL, m.TokenEndpoint)
+	e.DeviceAuthURL = cmp.Or(e.DeviceAuthURL, m.DeviceAuthorizationEndpoint)
+	if e.TokenURL == "" && cfg.Refresher == nil {
+		return nil, fail(ErrInvalid, "token_endpoint is missing: check Config.Issuer, or write Config.OAuth2.Endpoint.TokenURL")
+	}
+	if o.ClientSecret != "" && e.AuthStyle == oauth2.AuthStyleAutoDetect {
+		if e.AuthStyle, err = authStyle(m.TokenEndpointAuthMethodsSupported); err != nil {
+			return nil, err
+		}
+	}
+	cfg.OAuth2 = &o
+	cfg.RevocationURL = cmp.Or(cfg.RevocationURL, m.RevocationEndpoint)
+	cfg.RequireIss = cfg.RequireIss || m.AuthorizationResponseIssParameterSupported
+	return m, nil
+}
+
+// authStyle chooses how a client with a secret authenticates.
+func authStyle(methods []string) (oauth2.AuthStyle, error) {
+	switch {
+	case len(methods) == 0, slices.Contains(methods, "client_secret_basic"):
+		return oauth2.AuthStyleInHeader, nil
+	case slices.Contains(methods, "client_secret_post"):
+		return oauth2.AuthStyleInParams, nil
+	}
+	return 0, fail(ErrClientAuth, "it supports %q: leave ClientSecret out if the client is registered without one (none), authenticate in a Config.Refresher of your own, or set Endpoint.AuthStyle if the metadata is wrong",
+		sanitize(strings.Join(methods, " "), 200))
+}
