@@ -168,6 +168,45 @@ func BigBody(n int64) Fault {
 	})
 }
 
+// Changes to the redirect that ends a login at the authorization endpoint.
+
+// Deny returns a login that is refused with this error code, such as
+// access_denied: see Fault.Deny.
+func Deny(code string) Fault {
+	return Fault{Name: strings.ReplaceAll(code, "_", "-"), Deny: code}
+}
+
+// SetParam returns a redirect in which a parameter has this value, once:
+// SetParam("iss", "https://other.test").
+func SetParam(name, value string) Fault {
+	return editParams(name+"="+value, func(q url.Values) { q.Set(name, value) })
+}
+
+// AddParam is SetParam, but appends a parameter even if there is one of that
+// name.
+func AddParam(name, value string) Fault {
+	return editParams("add "+name+"="+value, func(q url.Values) { q.Add(name, value) })
+}
+
+// OmitParam returns a redirect without this parameter.
+func OmitParam(name string) Fault {
+	return editParams("omit "+name, func(q url.Values) { q.Del(name) })
+}
+
+// editParams leaves an answer alone that is no redirect.
+func editParams(name string, f func(url.Values)) Fault {
+	return Edit(name, func(a *Answer) {
+		u, err := url.Parse(a.Header.Get("Location"))
+		if err != nil || u.Scheme == "" {
+			return
+		}
+		q := u.Query()
+		f(q)
+		u.RawQuery = q.Encode()
+		a.Header.Set("Location", u.String())
+	})
+}
+
 // Bodies for Fault.Stream and Answer.Stream.
 
 // Repeat writes text again and again until n bytes are written; a negative n is

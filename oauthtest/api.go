@@ -18,7 +18,7 @@ const ChecksumHeader = "X-Body-SHA256"
 // api answers a request for a protected resource (RFC 6750). The token is
 // judged before the body is read, as real servers do.
 func (c *call) api() Answer {
-	at, a, ok := c.authorize()
+	at, a, ok := c.bearer()
 	if !ok {
 		return a
 	}
@@ -54,8 +54,8 @@ func (c *call) api() Answer {
 	return newAnswer(http.StatusOK, m)
 }
 
-// authorize judges the token. If it reports false the answer is the refusal.
-func (c *call) authorize() (*accessToken, Answer, bool) {
+// bearer judges the token. If it reports false the answer is the refusal.
+func (c *call) bearer() (*accessToken, Answer, bool) {
 	s, headers, query := c.s, c.r.Header.Values("Authorization"), c.r.URL.Query()
 	s.mu.Lock()
 	defer s.mu.Unlock()

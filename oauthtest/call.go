@@ -17,6 +17,7 @@ type call struct {
 	r        *http.Request
 	endpoint Endpoint
 	fault    Fault
+	client   string // the client that was authenticated
 	entry    *Entry // in s.entries; written under s.mu
 	body     []byte // of a form, up to maxForm+1 bytes
 	bodyErr  error
@@ -29,7 +30,8 @@ func (c *call) serve() {
 	defer c.leave()
 	ctx, f := c.r.Context(), &c.fault
 
-	if c.endpoint == TokenEndpoint || c.endpoint == RevocationEndpoint {
+	switch c.endpoint {
+	case TokenEndpoint, RevocationEndpoint, DeviceEndpoint:
 		// Whatever holds the request holds one that has arrived whole. It is
 		// only now that net/http notices a client that goes away.
 		c.body, c.bodyErr = io.ReadAll(io.LimitReader(c.r.Body, maxForm+1))
@@ -65,6 +67,12 @@ func (c *call) answer() Answer {
 		a = c.revoke()
 	case APIEndpoint:
 		a = c.api()
+	case AuthorizationEndpoint:
+		a = c.authorization()
+	case DeviceEndpoint:
+		a = c.device()
+	case MetadataEndpoint:
+		a = c.metadata()
 	default:
 		a = c.login()
 	}
@@ -77,7 +85,7 @@ func (c *call) answer() Answer {
 	if f.Status != 0 {
 		return f.canned()
 	}
-	if f.Edit != nil && (f.OnlyRefused || a.Status/100 == 2) {
+	if f.Edit != nil && (f.OnlyRefused || a.Status/100 == 2 || c.entry.sentBack()) {
 		f.Edit(&a)
 	}
 	if f.Stream != nil {
@@ -90,12 +98,18 @@ func (c *call) answer() Answer {
 // call's own goroutine may ask without the lock.
 func (e *Entry) refused() bool {
 	switch e.Outcome {
-	case Reuse, FamilyDead, Expired, InvalidToken:
+	case Reuse, FamilyDead, Expired, Mismatch, InvalidToken:
 		return true
 	case UnknownToken:
 		return e.Endpoint == TokenEndpoint
 	}
 	return false
+}
+
+// sentBack reports whether a browser was sent back to the client with the
+// outcome of a login. As for refused, only the call's own goroutine may ask.
+func (e *Entry) sentBack() bool {
+	return e.Endpoint == AuthorizationEndpoint && (e.Outcome == CodeIssued || e.Outcome == Denied)
 }
 
 func (f *Fault) canned() Answer {
@@ -119,6 +133,12 @@ func (c *call) arrive() {
 		c.s.stats.RevocationRequests++
 	case APIEndpoint:
 		c.s.stats.APIRequests++
+	case AuthorizationEndpoint:
+		c.s.stats.AuthorizationRequests++
+	case DeviceEndpoint:
+		c.s.stats.DeviceRequests++
+	case MetadataEndpoint:
+		c.s.stats.MetadataRequests++
 	}
 }
 

@@ -28,8 +28,7 @@ type Fault struct {
 	Delay time.Duration
 
 	// Before is called before processing: a place to hold the request. At
-	// the token and revocation endpoint the request has arrived whole by
-	// then. ctx ends when the client goes away or the listener stops. A
+	// the endpoints for forms the request has arrived whole by then. ctx ends when the client goes away or the listener stops. A
 	// non-nil error drops the connection unprocessed.
 	Before func(ctx context.Context) error
 
@@ -48,17 +47,25 @@ type Fault struct {
 	Stream func(ctx context.Context, w io.Writer) error
 
 	// Process makes the server process the request before the canned answer
-	// replaces its own: the refresh token is spent.
+	// replaces its own: the refresh token or code is spent.
 	Process bool
 
 	// OnlyRefused makes the server process the request, and lets the fault
-	// go on from here only if the token was refused: invalid_grant at the
-	// token endpoint, a 401 for a token that is not live at the API. It
+	// go on from here only if the token was refused: invalid_grant (or
+	// expired_token) at the token endpoint, a 401 for a token that is not
+	// live at the API. It
 	// changes how a server words its refusal, not what it refuses.
 	OnlyRefused bool
 
-	// Edit changes a successful answer (2xx) of the server after processing;
-	// with OnlyRefused it changes a refusal. A canned answer is not edited.
+	// Deny, if not empty, is the error code with which the authorization
+	// endpoint sends the browser back, without a code, although the request
+	// is good. Other endpoints do not look at it.
+	Deny string
+
+	// Edit changes a successful answer (2xx) of the server after processing,
+	// and at the authorization endpoint the redirect that carries a code or
+	// that Deny makes; with OnlyRefused it changes a refusal. A canned answer
+	// is not edited.
 	Edit func(*Answer)
 
 	// AfterDelay passes between processing and answer. Like Delay it passes
@@ -83,7 +90,7 @@ type Fault struct {
 
 func (f *Fault) none() bool {
 	return f.Name == "" && !f.Unsent && f.Delay == 0 && f.Before == nil && !f.DropBefore &&
-		f.Status == 0 && f.Stream == nil && f.Edit == nil && f.AfterDelay == 0 &&
+		f.Status == 0 && f.Stream == nil && f.Deny == "" && f.Edit == nil && f.AfterDelay == 0 &&
 		f.AfterCommit == nil && !f.DropAfter && f.RetryAfter == "" && f.Truncate == 0
 }
 

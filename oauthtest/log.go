@@ -12,10 +12,13 @@ type Endpoint string
 
 // The places of a server.
 const (
-	TokenEndpoint      Endpoint = "token"
-	RevocationEndpoint Endpoint = "revocation"
-	APIEndpoint        Endpoint = "api"
-	LoginPage          Endpoint = "login"
+	TokenEndpoint         Endpoint = "token"
+	RevocationEndpoint    Endpoint = "revocation"
+	APIEndpoint           Endpoint = "api"
+	LoginPage             Endpoint = "login"
+	AuthorizationEndpoint Endpoint = "authorization"
+	DeviceEndpoint        Endpoint = "device" // device authorization; polls are at the token endpoint
+	MetadataEndpoint      Endpoint = "metadata"
 )
 
 // An Outcome is what the server made of a request. It says nothing about
@@ -24,25 +27,31 @@ type Outcome string
 
 // The outcomes. The comment names the endpoints where they occur.
 const (
-	Pending           Outcome = "pending"            // any: still being held or delayed before processing
-	Granted           Outcome = "granted"            // token: tokens were issued
-	Reuse             Outcome = "reuse"              // token: a spent refresh token; the family was killed
-	FamilyDead        Outcome = "family-dead"        // token: the session had ended before
-	Expired           Outcome = "expired"            // token: the refresh token had expired
-	UnknownToken      Outcome = "unknown-token"      // token, revocation: never issued
-	BadScope          Outcome = "bad-scope"          // token: more scope than was granted
-	BadGrantType      Outcome = "bad-grant-type"     // token: unknown grant type
-	BadClient         Outcome = "bad-client"         // token, revocation: client authentication failed
-	BadRequest        Outcome = "bad-request"        // any: the request breaks a rule; Detail says which
-	Revoked           Outcome = "revoked"            // revocation: the token is dead now
-	Served            Outcome = "served"             // api, login: 200
-	NoToken           Outcome = "no-token"           // api: 401 without a token shown
-	InvalidToken      Outcome = "invalid-token"      // api: 401, the token is not live
-	InsufficientScope Outcome = "insufficient-scope" // api: 403
-	DamagedBody       Outcome = "damaged-body"       // api: length or checksum of the body differs
-	Canned            Outcome = "canned"             // any: a fault answered; nothing was processed
-	DroppedBefore     Outcome = "dropped-before"     // any: connection dropped; nothing was processed
-	Unsent            Outcome = "unsent"             // any: the transport failed before sending
+	Pending              Outcome = "pending"               // any: still being held or delayed before processing
+	Granted              Outcome = "granted"               // token: tokens were issued
+	Reuse                Outcome = "reuse"                 // token: a spent refresh token or code; the family was killed
+	FamilyDead           Outcome = "family-dead"           // token: the session had ended before
+	Expired              Outcome = "expired"               // token: the refresh token or code had expired
+	Mismatch             Outcome = "mismatch"              // token, revocation: another client, redirect URI or verifier than before; Detail says which
+	UnknownToken         Outcome = "unknown-token"         // token, revocation: never issued
+	BadScope             Outcome = "bad-scope"             // token, authorization, device: more scope than was granted or exists
+	BadGrantType         Outcome = "bad-grant-type"        // token: unknown grant type
+	BadClient            Outcome = "bad-client"            // token, revocation, authorization, device: client unknown or not authenticated
+	BadRequest           Outcome = "bad-request"           // any: the request breaks a rule; Detail says which
+	CodeIssued           Outcome = "code-issued"           // authorization, device: a code was issued
+	Denied               Outcome = "denied"                // authorization: by Fault.Deny; token: by DenyDevice
+	AuthorizationPending Outcome = "authorization-pending" // token: a poll, and the user has not decided
+	SlowDown             Outcome = "slow-down"             // token: a poll that came too soon
+	Revoked              Outcome = "revoked"               // revocation: the token is dead now
+	Served               Outcome = "served"                // api, login, metadata: 200
+	NotFound             Outcome = "not-found"             // metadata: not in this place
+	NoToken              Outcome = "no-token"              // api: 401 without a token shown
+	InvalidToken         Outcome = "invalid-token"         // api: 401, the token is not live
+	InsufficientScope    Outcome = "insufficient-scope"    // api: 403
+	DamagedBody          Outcome = "damaged-body"          // api: length or checksum of the body differs
+	Canned               Outcome = "canned"                // any: a fault answered; nothing was processed
+	DroppedBefore        Outcome = "dropped-before"        // any: connection dropped; nothing was processed
+	Unsent               Outcome = "unsent"                // any: the transport failed before sending
 )
 
 // An Entry is what the log keeps of one request. It holds no token: tokens
@@ -69,22 +78,23 @@ type Entry struct {
 	Order int
 
 	Outcome Outcome
-	Detail  string // for BadRequest and BadClient: which rule
+	Detail  string // for BadRequest, BadClient, BadScope and Mismatch: which rule
 	Status  int    // of the answer as it was to be sent; 0 if there was none
 	Fault   string // name of the fault that was applied; "" if none
 	Dropped bool   // a fault dropped the connection
 
 	GrantType string // as the request says
 	Client    string // as the request says
-	Subject   string // of the token that was shown or issued
-	Family    int    // number of its login, from 1; 0 if unknown
+	Subject   string // of the token or code that was shown or issued
+	Family    int    // number of its login, from 1; 0 if unknown, or not yet redeemed
 
 	// Generation is the place of the shown token in its family, from 1. An
 	// access token has the generation of the refresh token it came with.
 	Generation    int
 	NewGeneration int // of the refresh token in the answer; 0 if there was none
 
-	Presented     string // fingerprint of the refresh or access token shown
+	Presented     string // fingerprint of the refresh token, access token, code or device code shown
+	IssuedCode    string // fingerprint of the code or device code in the answer
 	IssuedAccess  string // fingerprint
 	IssuedRefresh string // fingerprint of the refresh token in the answer
 
@@ -93,18 +103,27 @@ type Entry struct {
 
 // Stats counts what happened since New.
 type Stats struct {
-	Logins int // calls of Login
+	Logins int // calls of Login; CodeLogins and DeviceLogins are apart
 
 	TokenRequests     int // requests at the token endpoint, unsent ones excluded
 	Refreshes         int // refresh_token grants that succeeded
 	ClientCredentials int // client_credentials grants that succeeded
 	GraceUses         int // refreshes that succeeded with a spent token
 	Reuses            int // spent refresh tokens shown outside of any grace
-	FamilyKills       int // sessions that a reuse ended
-	InvalidGrants     int // refresh tokens refused, for whatever reason
+	FamilyKills       int // sessions that a reuse ended, be it of a token or of a code
+	InvalidGrants     int // refresh tokens and codes refused with invalid_grant
 	BadClients        int // failed client authentications
 	BadRequests       int // requests that break a rule
 	PeakTokenRequests int // most requests at the token endpoint at one time, held ones included
+
+	AuthorizationRequests int // requests at the authorization endpoint
+	CodeLogins            int // authorization_code grants that succeeded
+	CodeReuses            int // spent codes and device codes shown again
+	DeviceRequests        int // requests at the device authorization endpoint
+	DeviceLogins          int // device_code grants that succeeded
+	Polls                 int // device_code grants asked for with a code that was issued to the client
+	SlowDowns             int // of which came too soon
+	MetadataRequests      int
 
 	RevocationRequests int
 	Revocations        int // tokens that were alive and are no longer

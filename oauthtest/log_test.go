@@ -66,8 +66,12 @@ func TestLogHoldsNoToken(t *testing.T) {
 		at, next := refreshed(t, srv, tok.RefreshToken)
 		callAPI(t, srv, "x?access_token="+at, at)
 		refresh(t, srv, tok.RefreshToken)
+		code, d := codeOf(t, srv), startDevice(t, srv)
+		redeem(t, srv, code, "redirect_uri", "http://127.0.0.1/")
+		authorize(t, srv, loginQuery("code", code, "state", "nobody-knows").Encode())
+		poll(t, srv, d.DeviceCode)
 		text := fmt.Sprintf("%+v", srv.Log())
-		for _, secret := range []string{tok.AccessToken, tok.RefreshToken, at, next} {
+		for _, secret := range []string{tok.AccessToken, tok.RefreshToken, at, next, code, verifier, d.DeviceCode, d.UserCode, "nobody-knows"} {
 			if strings.Contains(text, secret) {
 				t.Fatal("a token is in the log")
 			}

@@ -2,124 +2,38 @@ package oauthtest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/oauth2"
 )
 
-// Options says what kind of server New makes. The zero value is the strictest
-// sensible one: a public client, tokens of an hour, a new refresh token at
-// every refresh, and the end of the whole session when a spent one is shown.
-type Options struct {
-	// BaseURL is scheme and host of the server, without a path. Empty means
-	// "https://oauth.test". Start replaces it.
-	BaseURL string
-
-	// ClientID names the one client the server knows; empty means "client".
-	ClientID string
-
-	// ClientSecret is the client's secret. Empty makes the client public: it
-	// sends client_id in the body and nothing else.
-	ClientSecret string
-
-	// AccessLifetime is how long an access token serves; 0 means one hour.
-	// The answer's expires_in is this, truncated to whole seconds.
-	AccessLifetime time.Duration
-
-	// RefreshLifetime is how long a refresh token may wait for its use,
-	// counted anew for every token; 0 means without end. If it is set, the
-	// answer states it as refresh_token_expires_in.
-	RefreshLifetime time.Duration
-
-	// Rotation says what becomes of a refresh token that is used.
-	Rotation Rotation
-
-	// Grace is how long after its use a spent refresh token may be shown
-	// again with impunity, provided that its successor has not been used.
-	// Only Rotate looks at it. 0 means not at all.
-	Grace time.Duration
-
-	// GraceMode says what a token shown again within Grace yields.
-	GraceMode GraceMode
-
-	// KillOldAccess makes all older access tokens of a session die when a
-	// refresh succeeds, whether or not the answer arrives.
-	KillOldAccess bool
-}
-
-// redacted is Options without its methods and its secret.
-func (o Options) redacted() any {
-	type plain Options
-	if o.ClientSecret != "" {
-		o.ClientSecret = "[redacted]"
-	}
-	return plain(o)
-}
-
-// Format implements fmt.Formatter without showing the client secret.
-func (o Options) Format(f fmt.State, verb rune) {
-	fmt.Fprintf(f, fmt.FormatString(f, verb), o.redacted())
-}
-
-// MarshalJSON implements json.Marshaler without showing the client secret.
-func (o Options) MarshalJSON() ([]byte, error) { return json.Marshal(o.redacted()) }
-
-// LogValue implements slog.LogValuer without showing the client secret.
-func (o Options) LogValue() slog.Value { return slog.AnyValue(o.redacted()) }
-
-// Rotation is what happens to a refresh token when it is used.
-type Rotation int
-
-const (
-	// Rotate issues a new refresh token at every refresh. Showing a spent
-	// one kills its family: every refresh and access token of the session.
-	Rotate Rotation = iota
-	// RotateLenient issues a new refresh token at every refresh and leaves
-	// the old ones alive.
-	RotateLenient
-	// NoRotation keeps the refresh token and leaves it out of the answer.
-	NoRotation
-	// SameToken keeps the refresh token and repeats it in the answer.
-	SameToken
-)
-
-// GraceMode is what a spent refresh token yields within Options.Grace. The
-// access token is a new one in every mode.
-type GraceMode int
-
-const (
-	// GraceSame yields the refresh token that its first use yielded.
-	GraceSame GraceMode = iota
-	// GraceNew yields another refresh token; the first successor stays alive.
-	GraceNew
-	// GraceReplace yields another refresh token and withdraws the first
-	// successor: showing that one afterwards is reuse.
-	GraceReplace
-)
-
 // A Server is an authorization server and an API that trusts it. It is an
-// http.Handler with four places:
+// http.Handler with these places:
 //
-//	/token   the token endpoint (RFC 6749)
-//	/revoke  the revocation endpoint (RFC 7009)
-//	/api/    an API that wants a live Bearer token (RFC 6750)
-//	/login   a page of HTML, for APIs that redirect there
+//	/authorize      the authorization endpoint (RFC 6749)
+//	/token          the token endpoint (RFC 6749)
+//	/device         the device authorization endpoint (RFC 8628)
+//	/revoke         the revocation endpoint (RFC 7009)
+//	/.well-known/…  its metadata (RFC 8414), see [Options].Metadata
+//	/api/           an API that wants a live Bearer token (RFC 6750)
+//	/login          a page of HTML, for APIs that redirect there and for
+//	                the users of devices
 //
 // All methods are safe for concurrent use. No lock is held while anything
 // blocks, and no goroutine outlives its request.
 type Server struct {
-	// Token, Revocation and API make the three endpoints misbehave.
+	// Token, Revocation and API make these endpoints misbehave.
 	Token, Revocation, API Faults
+
+	// Authorization, Device and Metadata do so during a login.
+	Authorization, Device, Metadata Faults
 
 	opt Options
 
@@ -129,6 +43,10 @@ type Server struct {
 	own      map[string]bool         // in-memory hosts that are the server's own
 	access   map[string]*accessToken
 	refresh  map[string]*refreshToken
+	codes    map[string]*authCode
+	devices  map[string]*deviceLogin // by device code
+	byUser   map[string]*deviceLogin // by user code, canonical
+	approval approval
 	families []*family
 	entries  []*Entry
 	order    int // requests processed so far
@@ -138,11 +56,8 @@ type Server struct {
 }
 
 var (
-	_ http.Handler   = (*Server)(nil)
-	_ fmt.Formatter  = (*Server)(nil)
-	_ fmt.Formatter  = Options{}
-	_ json.Marshaler = Options{}
-	_ slog.LogValuer = Options{}
+	_ http.Handler  = (*Server)(nil)
+	_ fmt.Formatter = (*Server)(nil)
 )
 
 // Format implements fmt.Formatter without showing a token.
@@ -152,25 +67,20 @@ func (s *Server) Format(f fmt.State, _ rune) {
 
 // New makes a server. It starts no goroutine and listens nowhere: see
 // [Server.Client] and [Server.Start]. It panics if BaseURL is no URL of a
-// scheme and a host.
+// scheme and a host, or a redirect URI is none.
 func New(o Options) *Server {
-	if o.BaseURL == "" {
-		o.BaseURL = "https://oauth.test"
-	}
-	if o.ClientID == "" {
-		o.ClientID = "client"
-	}
-	if o.AccessLifetime == 0 {
-		o.AccessLifetime = time.Hour
-	}
 	s := &Server{
-		opt:     o,
-		hosts:   map[string]http.Handler{},
-		own:     map[string]bool{},
-		access:  map[string]*accessToken{},
-		refresh: map[string]*refreshToken{},
+		opt:      o.complete(),
+		hosts:    map[string]http.Handler{},
+		own:      map[string]bool{},
+		access:   map[string]*accessToken{},
+		refresh:  map[string]*refreshToken{},
+		codes:    map[string]*authCode{},
+		devices:  map[string]*deviceLogin{},
+		byUser:   map[string]*deviceLogin{},
+		approval: approval{subject: "alice"},
 	}
-	s.setBase(o.BaseURL)
+	s.setBase(s.opt.BaseURL)
 	return s
 }
 
@@ -260,12 +170,19 @@ func (s *Server) Handle(host string, h http.Handler) {
 	s.hosts[strings.ToLower(host)] = h
 }
 
-// BaseURL returns scheme and host of the server, without a trailing slash.
+// BaseURL returns scheme and host of the server, without a trailing slash. It
+// is the server's issuer identifier (RFC 8414, section 2).
 func (s *Server) BaseURL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.base
 }
+
+// AuthURL returns the URL of the authorization endpoint.
+func (s *Server) AuthURL() string { return s.BaseURL() + "/authorize" }
+
+// DeviceAuthURL returns the URL of the device authorization endpoint.
+func (s *Server) DeviceAuthURL() string { return s.BaseURL() + "/device" }
 
 // TokenURL returns the URL of the token endpoint.
 func (s *Server) TokenURL() string { return s.BaseURL() + "/token" }
@@ -273,7 +190,8 @@ func (s *Server) TokenURL() string { return s.BaseURL() + "/token" }
 // RevocationURL returns the URL of the revocation endpoint.
 func (s *Server) RevocationURL() string { return s.BaseURL() + "/revoke" }
 
-// LoginURL returns the URL of the page that answers 200 with HTML.
+// LoginURL returns the URL of the page that answers 200 with HTML. It is also
+// where the users of devices are sent.
 func (s *Server) LoginURL() string { return s.BaseURL() + "/login" }
 
 // APIURL returns the URL of a place of the API: path "x" and "/x" give
@@ -282,8 +200,9 @@ func (s *Server) APIURL(path string) string {
 	return s.BaseURL() + "/api/" + strings.TrimPrefix(path, "/")
 }
 
-// OAuth2 returns a configuration for the server's client. A client with a
-// secret authenticates by HTTP Basic, a public one by client_id in the body.
+// OAuth2 returns a configuration for the client of Options.ClientID, without a
+// RedirectURL. A client with a secret authenticates by HTTP Basic, a public one
+// by client_id in the body.
 func (s *Server) OAuth2() *oauth2.Config {
 	style := oauth2.AuthStyleInParams
 	if s.opt.ClientSecret != "" {
@@ -294,9 +213,10 @@ func (s *Server) OAuth2() *oauth2.Config {
 		ClientID:     s.opt.ClientID,
 		ClientSecret: s.opt.ClientSecret,
 		Endpoint: oauth2.Endpoint{
-			AuthURL:   base + "/login",
-			TokenURL:  base + "/token",
-			AuthStyle: style,
+			AuthURL:       base + "/authorize",
+			DeviceAuthURL: base + "/device",
+			TokenURL:      base + "/token",
+			AuthStyle:     style,
 		},
 	}
 }
@@ -322,10 +242,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func endpointOf(path string) Endpoint {
 	switch {
+	case path == "/authorize":
+		return AuthorizationEndpoint
+	case path == "/device":
+		return DeviceEndpoint
 	case path == "/token":
 		return TokenEndpoint
 	case path == "/revoke":
 		return RevocationEndpoint
+	case path == oauthMetadata || path == openIDMetadata:
+		return MetadataEndpoint
 	case path == "/login":
 		return LoginPage
 	case path == "/api" || strings.HasPrefix(path, "/api/"):
@@ -348,6 +274,12 @@ func (s *Server) draw(ep Endpoint, r *http.Request) Fault {
 		return s.Revocation.draw(r)
 	case APIEndpoint:
 		return s.API.draw(r)
+	case AuthorizationEndpoint:
+		return s.Authorization.draw(r)
+	case DeviceEndpoint:
+		return s.Device.draw(r)
+	case MetadataEndpoint:
+		return s.Metadata.draw(r)
 	}
 	return Fault{}
 }

@@ -397,7 +397,7 @@ func TestBaseURL(t *testing.T) {
 }
 
 func TestNothingPrintsSecrets(t *testing.T) {
-	opt := oauthtest.Options{ClientID: "shown", ClientSecret: "hidden"}
+	opt := oauthtest.Options{ClientID: "shown", ClientSecret: "hidden", OtherClients: map[string]string{"also": "hidden"}}
 	srv := oauthtest.New(opt)
 	tok := srv.Login("alice")
 	var text bytes.Buffer
@@ -413,6 +413,9 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		if strings.Contains(text.String(), secret) {
 			t.Errorf("a secret is shown: %s", text.String())
 		}
+	}
+	if opt.OtherClients["also"] != "hidden" {
+		t.Error("printing changed the options")
 	}
 	if !strings.Contains(text.String(), "shown") || !strings.Contains(text.String(), srv.BaseURL()) {
 		t.Errorf("nothing is shown: %s", text.String())

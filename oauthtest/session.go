@@ -12,7 +12,8 @@ import (
 
 // A family is what one login yielded: its tokens live and die together.
 type family struct {
-	n        int // from 1
+	n        int    // from 1
+	client   string // whom the tokens were issued to
 	subject  string
 	scopes   []string
 	gen      int // highest generation issued
@@ -43,13 +44,13 @@ func (a *accessToken) live(now time.Time) bool {
 	return !a.revoked && !a.fam.dead && now.Before(a.expires)
 }
 
-// Login starts a session without a browser and returns its first tokens. The
-// scopes are those that a refresh may ask for.
+// Login starts a session without a browser and without a request, and returns
+// its first tokens. The scopes are those that a refresh may ask for.
 func (s *Server) Login(subject string, scopes ...string) *oauth2.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	fam := s.newFamily(subject, scopes)
+	fam := s.newFamily(s.opt.ClientID, subject, scopes)
 	rt := s.mintRefresh(fam, now)
 	at := s.mintAccess(fam, rt.gen, fam.scopes, now)
 	s.stats.Logins++
@@ -106,8 +107,8 @@ func (s *Server) AccessAlive(accessToken string) bool {
 
 // The methods below are called with s.mu held.
 
-func (s *Server) newFamily(subject string, scopes []string) *family {
-	fam := &family{n: len(s.families) + 1, subject: subject, scopes: slices.Clone(scopes)}
+func (s *Server) newFamily(client, subject string, scopes []string) *family {
+	fam := &family{n: len(s.families) + 1, client: client, subject: subject, scopes: slices.Clone(scopes)}
 	s.families = append(s.families, fam)
 	return fam
 }

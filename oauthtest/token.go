@@ -24,7 +24,10 @@ func (c *call) token() Answer {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.entry.GrantType = form.Get("grant_type")
-	c.entry.Presented = Fingerprint(form.Get("refresh_token"))
+	shown := map[string]string{
+		"refresh_token": "refresh_token", "authorization_code": "code", deviceGrant: "device_code",
+	}[form.Get("grant_type")]
+	c.entry.Presented = Fingerprint(form.Get(shown))
 	if a, ok := c.authenticate(form); !ok {
 		return a
 	}
@@ -33,6 +36,10 @@ func (c *call) token() Answer {
 		return c.grantRefresh(form)
 	case "client_credentials":
 		return c.grantClient(form)
+	case "authorization_code":
+		return c.grantCode(form)
+	case deviceGrant:
+		return c.grantDevice(form)
 	case "":
 		return c.badRequest("grant_type is missing")
 	}
@@ -52,6 +59,9 @@ func (c *call) grantRefresh(form url.Values) Answer {
 		return c.invalidGrant(UnknownToken, "The refresh token is not known.")
 	}
 	c.shown(rt.fam, rt.gen)
+	if rt.fam.client != c.client {
+		return c.invalidGrant(Mismatch, "The refresh token was issued to another client.")
+	}
 	switch o := s.judge(rt, now); o {
 	case Granted:
 	case Reuse:
@@ -82,13 +92,13 @@ func (c *call) grantRefresh(form url.Values) Answer {
 
 func (c *call) grantClient(form url.Values) Answer {
 	s := c.s
-	if s.opt.ClientSecret == "" {
+	if secret, _ := s.opt.secretOf(c.client); secret == "" {
 		c.decide(BadClient)
 		c.entry.Detail = "client_credentials needs a client with a secret"
 		s.stats.BadClients++
 		return errorAnswer(http.StatusBadRequest, "unauthorized_client", "")
 	}
-	fam := s.newFamily(s.opt.ClientID, strings.Fields(form.Get("scope")))
+	fam := s.newFamily(c.client, c.client, strings.Fields(form.Get("scope")))
 	at := s.mintAccess(fam, 0, fam.scopes, time.Now())
 	s.stats.ClientCredentials++
 	c.shown(fam, 0)
@@ -148,11 +158,12 @@ func narrowed(form url.Values, granted []string) ([]string, bool) {
 
 // secretParams may not stand in a URL (RFC 6749, sections 2.3.1 and 3.2).
 var secretParams = []string{
-	"client_secret", "client_assertion", "refresh_token", "access_token", "token", "code", "password",
+	"client_secret", "client_assertion", "refresh_token", "access_token", "token", "code", "code_verifier",
+	"device_code", "password",
 }
 
 // form reads the body and checks everything that RFC 6749 says of a request to
-// the token endpoint, short of the client. If it reports false the answer is
+// an endpoint for forms, short of the client. If it reports false the answer is
 // the refusal.
 func (c *call) form() (url.Values, Answer, bool) {
 	values, status, err := c.readForm()
@@ -197,21 +208,31 @@ func (c *call) readForm() (url.Values, int, error) {
 	if err != nil {
 		return nil, http.StatusBadRequest, errors.New("the body is malformed")
 	}
-	for name, v := range form {
-		if len(v) > 1 && name != "resource" && name != "audience" {
-			return nil, http.StatusBadRequest, fmt.Errorf("the parameter %q stands twice", name)
-		}
-		if slices.Contains(v, "") {
-			return nil, http.StatusBadRequest, fmt.Errorf("the parameter %q is empty", name)
-		}
+	if err := checkParams(form); err != nil {
+		return nil, http.StatusBadRequest, err
 	}
 	return form, 0, nil
+}
+
+// checkParams refuses parameters that stand twice or are empty (RFC 6749,
+// sections 3.1 and 3.2). Of resource (RFC 8707) and audience (RFC 8693) there
+// may be several.
+func checkParams(form url.Values) error {
+	for name, v := range form {
+		if len(v) > 1 && name != "resource" && name != "audience" {
+			return fmt.Errorf("the parameter %q stands twice", name)
+		}
+		if slices.Contains(v, "") {
+			return fmt.Errorf("the parameter %q is empty", name)
+		}
+	}
+	return nil
 }
 
 // authenticate checks the client: exactly one method, RFC 6749, section 2.3. It
 // is called with s.mu held.
 func (c *call) authenticate(form url.Values) (Answer, bool) {
-	o, headers := &c.s.opt, c.r.Header.Values("Authorization")
+	headers := c.r.Header.Values("Authorization")
 	id, secret := form.Get("client_id"), form.Get("client_secret")
 	c.entry.Client = id
 	if len(headers) > 0 {
@@ -227,20 +248,21 @@ func (c *call) authenticate(form url.Values) (Answer, bool) {
 		}
 		id, secret = bid, bsecret
 		c.entry.Client = id
-		if o.ClientSecret == "" {
-			return c.badClient("a client without a secret must not authenticate"), false
-		}
 	}
+	want, known := c.s.opt.secretOf(id)
 	switch {
 	case id == "":
 		return c.badClient("no client is named"), false
-	case id != o.ClientID:
+	case !known:
 		return c.badClient("the client is not known"), false
-	case o.ClientSecret == "" && form.Has("client_secret"):
+	case want == "" && len(headers) > 0:
+		return c.badClient("a client without a secret must not authenticate"), false
+	case want == "" && form.Has("client_secret"):
 		return c.badClient("a client without a secret must not send one"), false
-	case subtle.ConstantTimeCompare([]byte(secret), []byte(o.ClientSecret)) != 1:
+	case subtle.ConstantTimeCompare([]byte(secret), []byte(want)) != 1:
 		return c.badClient("the client secret is missing or wrong"), false
 	}
+	c.client = id
 	return Answer{}, true
 }
 
@@ -288,6 +310,9 @@ func (c *call) revoke() Answer {
 	now := time.Now()
 	if shown == "" {
 		return c.badRequest("token is missing")
+	} else if fam := s.familyOf(shown); fam != nil && fam.client != c.client { // RFC 7009, section 2.1
+		c.shown(fam, 0)
+		return c.invalidGrant(Mismatch, "The token was issued to another client.")
 	} else if rt := s.refresh[shown]; rt != nil {
 		c.shown(rt.fam, rt.gen)
 		if !rt.fam.dead {
