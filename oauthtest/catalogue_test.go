@@ -23,6 +23,16 @@ func TestCatalogueNames(t *testing.T) {
 		"Rejections":           oauthtest.Rejections(),
 		"OddRejections":        oauthtest.OddRejections(),
 		"Denials":              oauthtest.Denials(),
+		"DeniedLogins":         oauthtest.DeniedLogins(),
+		"ForeignCallbacks":     oauthtest.ForeignCallbacks(),
+		"BadCallbacks":         oauthtest.BadCallbacks(),
+		"OddCallbacks":         oauthtest.OddCallbacks(),
+		"UnfinishedLogins":     oauthtest.UnfinishedLogins(),
+		"EndedPolls":           oauthtest.EndedPolls(),
+		"BadDeviceAnswers":     oauthtest.BadDeviceAnswers(),
+		"OddDeviceAnswers":     oauthtest.OddDeviceAnswers(),
+		"BadMetadata":          oauthtest.BadMetadata(),
+		"MissingMetadata":      oauthtest.MissingMetadata(),
 	} {
 		seen := map[string]bool{}
 		for _, f := range faults {
