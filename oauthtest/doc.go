@@ -10,7 +10,7 @@
 //
 // # A first test
 //
-// [New] makes the server, [Server.Login] stands for the browser, and
+// [New] makes the server, [Server.Login] stands for a whole login, and
 // [Server.Client] reaches everything:
 //
 //	srv := oauthtest.New(oauthtest.Options{})
@@ -25,6 +25,36 @@
 // also state the checksum itself, see [ChecksumHeader]. With the query scope=x
 // it wants that scope. The token dies by time, by [Server.RevokeAccess], by
 // [Server.RevokeFamily], or as [Options] says.
+//
+// # Logins
+//
+// A program that logs in by itself meets the authorization endpoint, where the
+// user approves at once: "alice", or who [Server.ApproveAs] says. Open the URL
+// that the program makes with [Server.Browser], which follows the redirect to
+// the program's own listener:
+//
+//	open := func(url string) error {
+//		resp, err := srv.Browser().Get(url)
+//		if err != nil {
+//			return err
+//		}
+//		return resp.Body.Close()
+//	}
+//
+// The redirect URI must be one of Options.RedirectURIs; by default that is
+// http://127.0.0.1/callback or http://[::1]/callback with any port.
+//
+// The user of a device login decides when the test says so: hand the user code
+// that the program shows to [Server.ApproveDevice] or [Server.DenyDevice]. The
+// log has an [Entry] for each poll, and the differences of their Arrived are
+// the gaps between polls; Stats().SlowDowns is how often one came too soon.
+//
+//	for _, e := range srv.LogOf(oauthtest.TokenEndpoint) {
+//		fmt.Println(e.Arrived, e.Outcome) // authorization-pending, slow-down, granted
+//	}
+//
+// The server describes itself under /.well-known/, with [Server.BaseURL] as the
+// issuer; see Options.Metadata.
 //
 // # On fake time
 //
@@ -57,8 +87,8 @@
 //
 // # Faults
 //
-// Each endpoint has its own [Faults]: a queue for the next requests, a function
-// that decides for each, and a standing fault.
+// Each endpoint has its own [Faults], a field of [Server]: a queue for the next
+// requests, a function that decides for each, and a standing fault.
 //
 //	srv.Token.Next(oauthtest.Unavailable("30"), oauthtest.LoseAnswer())
 //	srv.API.Always(oauthtest.Unauthorized(`Bearer error="invalid_token"`))
@@ -72,11 +102,21 @@
 //
 //	srv.API.Always(oauthtest.Redirect(302, "/login").IfRefused())
 //
+// At the authorization endpoint [Deny] refuses a good request, and [SetParam],
+// [AddParam] and [OmitParam] change what the browser brings back. Both combine:
+//
+//	f := oauthtest.Deny("access_denied")
+//	f.Edit = oauthtest.OmitParam("iss").Edit
+//	srv.Authorization.Next(f)
+//
 // The lists [DeadGrants], [OddRefusals], [ClientRefusals], [Outages],
 // [LostAnswers], [BadAnswers], [OddAnswers] and [OmittedRefreshTokens] hold what
 // token endpoints in the field answer, and [Rejections], [OddRejections] and
-// [Denials] what APIs do, each by what it means to a client. They are made for
-// table tests:
+// [Denials] what APIs do, each by what it means to a client. For logins there
+// are [DeniedLogins], [ForeignCallbacks], [BadCallbacks], [OddCallbacks] and
+// [UnfinishedLogins] at the authorization endpoint, [BadDeviceAnswers],
+// [OddDeviceAnswers] and [EndedPolls] for devices, [BadMetadata] and
+// [MissingMetadata] for metadata. They are made for table tests:
 //
 //	for _, f := range oauthtest.DeadGrants() {
 //		t.Run(f.Name, func(t *testing.T) {
@@ -104,11 +144,22 @@
 //
 // # How strict it is
 //
-// The token and revocation endpoints accept POST with a form and nothing else.
-// They refuse a parameter that stands twice or is empty, a secret in the URL, a
-// client that authenticates in two ways or should not at all, HTTP Basic without
-// the form-encoding of RFC 6749, section 2.3.1, and more scope than was granted.
-// The API refuses a token in the URL, two Authorization headers, and any spelling
-// but "Bearer", one space, and the token. No refusal of a malformed request
-// spends anything. Grant types are refresh_token and client_credentials.
+// The endpoints for tokens, revocation and devices accept POST with a form and
+// nothing else. They refuse a parameter that stands twice or is empty, a secret
+// in the URL, a client that authenticates in two ways or should not at all, HTTP
+// Basic without the form-encoding of RFC 6749, section 2.3.1, more scope than
+// was granted, and what was issued to another client. The API refuses a token in
+// the URL, two Authorization headers, and any spelling but "Bearer", one space,
+// and the token. No refusal of a malformed request spends anything. Grant types
+// are authorization_code, refresh_token, client_credentials and device_code.
+//
+// The authorization endpoint wants GET, response_type=code, PKCE with S256, and
+// parameters that stand once and are not empty. It shows a page, and redirects
+// nobody, unless client and redirect URI are known. An authorization code serves
+// once: a well-formed request with another client, redirect URI or verifier
+// spends it too, and one that shows it again ends the session that came of it. A
+// device code likewise serves once. A poll that follows another too soon is
+// answered with slow_down, whatever the user has decided, and makes the interval
+// of that login five seconds longer; so the interval counts from poll to poll,
+// and the first poll may come at any time (RFC 8628, section 3.5).
 package oauthtest

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -132,4 +135,72 @@ func ExampleGate() {
 	// Output:
 	// canceled: true
 	// spent: true
+}
+
+// A program logs its user in: it listens on the loopback interface, opens the
+// browser, and redeems the code that the browser brings.
+func ExampleServer_Browser() {
+	srv := oauthtest.New(oauthtest.Options{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	conf, verifier := srv.OAuth2(), oauth2.GenerateVerifier()
+	conf.Scopes = []string{"read"}
+	conf.RedirectURL = "http://" + listener.Addr().String() + "/callback"
+
+	codes := make(chan string, 1)
+	program := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if q := r.URL.Query(); q.Get("state") == "xyz" && q.Get("iss") == srv.BaseURL() {
+			codes <- q.Get("code")
+		}
+	})}
+	defer program.Close()
+	go program.Serve(listener)
+
+	resp, err := srv.Browser().Get(conf.AuthCodeURL("xyz", oauth2.S256ChallengeOption(verifier)))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, srv.Client())
+	tok, err := conf.Exchange(ctx, <-codes, oauth2.VerifierOption(verifier))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(tok.Type(), tok.Extra("scope"), srv.Alive(tok.RefreshToken))
+	// Output: Bearer read true
+}
+
+// A device shows a code; its user approves elsewhere, and the next poll succeeds.
+func ExampleServer_ApproveDevice() {
+	srv := oauthtest.New(oauthtest.Options{})
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, srv.Client())
+	login, err := srv.OAuth2().DeviceAuth(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("go to", login.VerificationURI, "within", time.Until(login.Expiry).Round(time.Minute))
+	fmt.Println("approved:", srv.ApproveDevice(login.UserCode, "alice"))
+
+	poll := url.Values{
+		"grant_type":  {"urn:ietf:params:oauth:grant-type:device_code"},
+		"device_code": {login.DeviceCode}, "client_id": {"client"},
+	}
+	resp, err := srv.Client().PostForm(srv.TokenURL(), poll)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	e := srv.LogOf(oauthtest.TokenEndpoint)[0]
+	fmt.Println(e.Outcome, "to", e.Subject)
+	// Output:
+	// go to https://oauth.test/login within 10m0s
+	// approved: true
+	// granted to alice
 }
