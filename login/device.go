@@ -109,8 +109,8 @@ func (d Device) begin(ctx context.Context, cfg *freshtoken.Config) (*pending, er
 	if err != nil {
 		return nil, fmt.Errorf("device authorization endpoint: %w", err)
 	}
-	if !answer.OK() {
-		return nil, refusal("device authorization endpoint", answer.Refusal(), cfg.OAuth2.ClientSecret)
+	if r := answer.Refusal(); !answer.OK() || r.Code != "" {
+		return nil, refusal("device authorization endpoint", r, cfg.OAuth2.ClientSecret)
 	}
 	p := &pending{resource: d.Params["resource"]}
 	if err := p.read(answer, start); err != nil {
@@ -145,18 +145,18 @@ func (p *pending) read(answer *endpoint.Answer, start time.Time) error {
 	if !endpoint.Printable(p.code) || !endpoint.Printable(p.shown.Code) {
 		return errors.New("the answer has a code that cannot be shown or sent")
 	}
-	for _, address := range []string{p.shown.Address, p.shown.Complete} {
-		if address == "" {
-			continue
-		}
-		if err := checkAddress(address); err != nil {
-			return err
-		}
+	if err := checkAddress(p.shown.Address); err != nil {
+		return err
+	}
+	if checkAddress(p.shown.Complete) != nil {
+		p.shown.Complete = "" // a convenience
 	}
 	life := defaultExpiry
 	p.interval = defaultInterval
-	if n, ok := endpoint.Number(all["expires_in"]); ok && n > 0 {
-		life = seconds(n, maxExpiry)
+	if n, ok := endpoint.Number(all["expires_in"]); ok {
+		if life = seconds(n, maxExpiry); life <= 0 {
+			return wrap(ErrExpired, "it had when it arrived: start the login again")
+		}
 	}
 	if n, ok := endpoint.Number(all["interval"]); ok && n > 0 {
 		p.interval = max(seconds(n, maxInterval), time.Second)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -79,7 +80,7 @@ func parseRedirect(redirect string) (hosts []hostname, port, path string, err er
 		return []hostname{{"127.0.0.1", []string{"127.0.0.1"}}, {"::1", []string{"::1"}}}, "0", defaultPath, nil
 	}
 	u, err := url.Parse(redirect)
-	if err != nil || u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || !endpoint.IsLoopback(u.Hostname()) {
+	if err != nil || u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(redirect, "#") || !endpoint.IsLoopback(u.Hostname()) {
 		return nil, "", "", errors.New("Config.OAuth2.RedirectURL is not one that this machine can listen on: " +
 			"make it http://127.0.0.1/callback, as registered at the server, or leave it empty")
 	}

@@ -1,0 +1,157 @@
+package login
+
+import (
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/freshtoken/freshtoken"
+	"golang.org/x/oauth2"
+)
+
+func TestVerifiers(t *testing.T) {
+	cfg := &freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "c", Endpoint: oauth2.Endpoint{AuthURL: "https://a.test/", TokenURL: "https://a.test/t"}}}
+	allowed := regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
+	seen := make(map[string]bool)
+	for range 10_000 {
+		a, err := Loopback{}.begin(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !allowed.MatchString(a.verifier) || seen[a.verifier] || seen[a.state] || len(a.state) < 26 {
+			t.Fatalf("R7636-4.1: the verifier %q or the state %q", a.verifier, a.state)
+		}
+		if got := a.form.Get("code_challenge"); got != oauth2.S256ChallengeFromVerifier(a.verifier) || a.form.Get("code_verifier") != "" {
+			t.Fatalf("R7636-4.2: the challenge %q", got)
+		}
+		seen[a.verifier], seen[a.state] = true, true
+	}
+	// RFC 7636 appendix B.
+	if got := oauth2.S256ChallengeFromVerifier("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"); got != "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" {
+		t.Errorf("R7636-4.2: got %q", got)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for address, want := range map[string]bool{
+		"https://as.example/authorize?client_id=a%20b&x=1": true,
+		"https://as.example:8443/":                         true,
+		"http://127.0.0.1:8080/authorize":                  true,
+		"http://[::1]:8080/authorize":                      true,
+		"http://localhost/authorize":                       true,
+		"http://as.example/authorize":                      false,
+		"file:///etc/passwd":                               false,
+		"javascript:alert(1)":                              false,
+		"$(calc)":                                          false,
+		"-https://as.example/":                             false,
+		"--version":                                        false,
+		"//as.example/":                                    false,
+		"https:as.example":                                 false,
+		"https://":                                         false,
+		"https://user:secret@as.example/":                  false,
+		"https://as.example/`id`":                          false,
+		"https://as.example/ a":                            false,
+		"https://as.example/\"":                            false,
+		"https://as.example/\x1b[2J":                       false,
+		"https://as.example/\n":                            false,
+		"https://as.example/ü":                             false,
+		"ms-msdt:/id":                                      false,
+		"":                                                 false,
+	} {
+		err := checkAddress(address)
+		if (err == nil) != want {
+			t.Errorf("BROWSER-1: %q: error %v", address, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error shows a password: %v", err)
+		}
+		if !want && OpenBrowser(address) == nil {
+			t.Errorf("BROWSER-1: %q was opened", address)
+		}
+	}
+}
+
+func TestMachines(t *testing.T) {
+	for _, c := range []struct {
+		system string
+		env    map[string]string
+		want   bool
+	}{
+		{"linux", nil, false},
+		{"linux", map[string]string{"DISPLAY": ":0"}, true},
+		{"linux", map[string]string{"WAYLAND_DISPLAY": "wayland-0"}, true},
+		{"linux", map[string]string{"SSH_CONNECTION": "a 1 b 2"}, false},
+		{"linux", map[string]string{"SSH_CONNECTION": "a 1 b 2", "DISPLAY": "localhost:10.0"}, true},
+		{"linux", map[string]string{"WSL_DISTRO_NAME": "Debian"}, true},
+		{"freebsd", map[string]string{"DISPLAY": ":0"}, true},
+		{"darwin", nil, true},
+		{"darwin", map[string]string{"SSH_TTY": "/dev/ttys001"}, false},
+		{"windows", nil, true},
+		{"windows", map[string]string{"SSH_CONNECTION": "a 1 b 2"}, false},
+		{"js", map[string]string{"DISPLAY": ":0"}, false},
+	} {
+		m := machine{c.system, func(name string) string { return c.env[name] }}
+		if got := m.hasBrowser(); got != c.want {
+			t.Errorf("R8252-5: %s with %v has a browser: %v", c.system, c.env, got)
+		}
+	}
+	const address = "https://as.test/authorize?redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback"
+	here := machine{"linux", func(string) string { return "" }}
+	there := machine{"linux", func(name string) string { return map[string]string{"SSH_TTY": "/dev/pts/1"}[name] }}
+	for _, text := range []string{here.invitation(address, true), here.invitation(address, false), there.invitation(address, false)} {
+		if !strings.Contains(text, address) {
+			t.Errorf("R8252-5: the address is not shown: %s", text)
+		}
+	}
+	if text := there.invitation(address, false); !strings.Contains(text, "ssh -N -L 4711:127.0.0.1:4711") {
+		t.Errorf("who comes by ssh is not told how to come back: %s", text)
+	}
+}
+
+// The page is to be read by everybody: WCAG 2.2, success criterion 1.4.6 for
+// text, 1.4.11 for the sign.
+func TestContrast(t *testing.T) {
+	text := string(standardPage(nil))
+	dark := strings.Index(text, "@media")
+	for name, css := range map[string]string{"light": text[:dark], "dark": text[dark:]} {
+		color := func(v string) float64 {
+			_, rest, ok := strings.Cut(css, v+": #")
+			if !ok {
+				t.Fatalf("no color %s", v)
+			}
+			return luminance(t, rest[:6])
+		}
+		for fore, want := range map[string]float64{"--text": 7, "--soft": 7, "--good": 4.5, "--bad": 4.5} {
+			if got := contrast(color(fore), color("--card")); got < want {
+				t.Errorf("%s: %s has a contrast of %.1f, want %.1f", name, fore, got, want)
+			}
+		}
+	}
+	for _, want := range []string{`<html lang="en">`, `<meta name="viewport"`, `color-scheme`, `<main>`, `<h1>`, `aria-hidden="true"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+}
+
+func contrast(a, b float64) float64 { return (max(a, b) + 0.05) / (min(a, b) + 0.05) }
+
+func luminance(t *testing.T, hex string) (sum float64) {
+	t.Helper()
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		n, err := strconv.ParseUint(hex[2*i:2*i+2], 16, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := float64(n) / 255
+		if c <= 0.04045 {
+			c /= 12.92
+		} else {
+			c = math.Pow((c+0.055)/1.055, 2.4)
+		}
+		sum += weight * c
+	}
+	return sum
+}

@@ -1,0 +1,682 @@
+package login_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/login"
+	"github.com/freshtoken/freshtoken/oauthtest"
+)
+
+func copyBounded(w io.Writer, r io.Reader) (int64, error) {
+	return io.Copy(w, io.LimitReader(r, 1<<20))
+}
+
+// short is how long a person has in tests in which nobody comes.
+const short = 200 * time.Millisecond
+
+func TestAuthorizationRequest(t *testing.T) {
+	as := oauthtest.New(oauthtest.Options{})
+	seen := make(map[string]bool)
+	for range 3 {
+		u := userOf(t, as)
+		if _, err := login.Ensure(t.Context(), source(t, config(as)), u.loopback()); err != nil {
+			t.Fatal(err)
+		}
+		q := u.asked()
+		for _, name := range []string{"state", "code_challenge"} {
+			if v := q.Get(name); len(v) < 26 || seen[v] {
+				t.Errorf("%s is %q: short, or not a new one", name, v)
+			}
+			seen[q.Get(name)] = true
+		}
+		if q.Get("code_challenge_method") != "S256" || q.Get("response_type") != "code" {
+			t.Errorf("R7636-4.2: got %v", q)
+		}
+	}
+}
+
+func TestProgramsParameters(t *testing.T) {
+	as := oauthtest.New(oauthtest.Options{})
+	for name, params := range map[string]url.Values{
+		"R9700-2.1.1 PKCE is not to be weakened": {"code_challenge_method": {"plain"}},
+		"R9700-2.1.1 nor replaced":               {"code_challenge": {"x"}},
+		"R9700-2.4 no implicit grant":            {"response_type": {"token"}},
+		"R9700-2.1-csrf the state is not theirs": {"state": {"x"}},
+		"another redirect URI":                   {"redirect_uri": {"http://127.0.0.1/x"}},
+		"R6749-3.2-dup given twice":              {"login_hint": {"a", "b"}},
+		"R6749-3.2-dup empty":                    {"login_hint": {""}},
+		"R6749-3.2-dup without a value":          {"login_hint": nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := userOf(t, as)
+			l := u.loopback()
+			l.Params = params
+			if _, err := login.Ensure(t.Context(), source(t, config(as)), l); err == nil || len(u.addresses) > 0 {
+				t.Errorf("got error %v, addresses %v", err, u.addresses)
+			}
+		})
+	}
+	t.Run("R6749-3.1-query the endpoint's own query is kept", func(t *testing.T) {
+		u := userOf(t, as)
+		cfg := config(as)
+		cfg.OAuth2.Endpoint.AuthURL += "?tenant=1%2F2"
+		l := u.loopback()
+		l.Params = url.Values{"login_hint": {"alice"}, "resource": {"https://a.test", "https://b.test"}}
+		if _, err := login.Ensure(t.Context(), source(t, cfg), l); err != nil {
+			t.Fatal(err)
+		}
+		if q := u.asked(); q.Get("tenant") != "1/2" || q.Get("login_hint") != "alice" || len(q["resource"]) != 2 {
+			t.Errorf("asked for %v", q)
+		}
+		if !strings.Contains(u.addresses[0], "?tenant=1%2F2&") {
+			t.Errorf("the query was written anew: %s", u.addresses[0])
+		}
+	})
+	t.Run("R6749-3.2-dup what the endpoint's query has already", func(t *testing.T) {
+		u := userOf(t, as)
+		cfg := config(as)
+		cfg.OAuth2.Endpoint.AuthURL += "?state=1"
+		if _, err := login.Ensure(t.Context(), source(t, cfg), u.loopback()); err == nil || len(u.addresses) > 0 {
+			t.Errorf("got error %v", err)
+		}
+	})
+}
+
+func TestOfflineAccess(t *testing.T) {
+	byScope := oauthtest.Options{OfflineAccess: oauthtest.OfflineByScope}
+	byParam := oauthtest.Options{OfflineAccess: oauthtest.OfflineByParam}
+	for _, c := range []struct {
+		name   string
+		server oauthtest.Options
+		scopes []string
+		edit   func(*login.Loopback)
+		want   error
+		prompt string
+	}{
+		{"by scope", byScope, []string{"offline_access"}, nil, nil, ""},
+		{"by scope of OpenID Connect, with consent", byScope, []string{"openid", "offline_access"}, nil, nil, "consent"},
+		{"by parameter, with consent", byParam, nil, func(l *login.Loopback) { l.AccessTypeOffline = true }, nil, "consent"},
+		{"the program's prompt stays", byParam, nil, func(l *login.Loopback) {
+			l.AccessTypeOffline, l.Params = true, url.Values{"prompt": {"select_account"}}
+		}, nil, "select_account"},
+		{"not asked for", byScope, nil, nil, login.ErrNoRefreshToken, ""},
+		{"asked for in the wrong way", byParam, []string{"offline_access"}, nil, login.ErrNoRefreshToken, ""},
+		{"not wanted", byScope, nil, func(l *login.Loopback) { l.AccessTokenOnly = true }, nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			as := oauthtest.New(c.server)
+			u := userOf(t, as)
+			l := u.loopback()
+			if c.edit != nil {
+				c.edit(&l)
+			}
+			cfg := config(as)
+			cfg.OAuth2.Scopes = c.scopes
+			src := source(t, cfg)
+			_, err := login.Ensure(t.Context(), src, l)
+			if !errors.Is(err, c.want) {
+				t.Errorf("got error %v, want %v", err, c.want)
+			}
+			if got := u.asked().Get("prompt"); got != c.prompt {
+				t.Errorf("prompt is %q, want %q", got, c.prompt)
+			}
+			_, err = src.Token(t.Context())
+			if (err == nil) != (c.want == nil) {
+				t.Errorf("the session: %v", err)
+			}
+			if worked := strings.Contains(u.last().body, "You are logged in"); worked != (c.want == nil) {
+				t.Errorf("the page says that it worked: %v", worked)
+			}
+		})
+	}
+}
+
+// An answer without the right state may come from anybody.
+func TestForeignCallbacks(t *testing.T) {
+	for _, f := range oauthtest.ForeignCallbacks() {
+		t.Run("R8252-8.9-dos R9700-2.1-csrf "+f.Name, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{})
+			u := userOf(t, as)
+			as.Authorization.Next(f)
+			want := http.StatusBadRequest
+			if f.Name == "twice-state" { // who knows the state is no stranger: the answer is broken
+				want = http.StatusOK
+			}
+			l := u.loopback()
+			l.Prompt.Browse = func(ctx context.Context, address string) error {
+				u.visits.Go(func() {
+					if p := u.visit(address); p.status != want {
+						t.Errorf("the browser sees %+v, want %d", p, want)
+					}
+					if n := tokenRequests(as); n != 0 {
+						t.Errorf("%d token requests with a code of somebody else", n)
+					}
+					u.visit(address) // the real one
+				})
+				return nil
+			}
+			_, err := login.Ensure(t.Context(), source(t, config(as)), l)
+			if want == http.StatusOK {
+				wantErr(t, err, login.ErrCallback)
+				return
+			}
+			if err != nil {
+				t.Errorf("the login did not go on: %v", err)
+			}
+		})
+	}
+	t.Run("R8252-8.9-dos and no other", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		u := userOf(t, as)
+		as.Authorization.Always(oauthtest.Pick(oauthtest.ForeignCallbacks(), "wrong-state"))
+		l := u.loopback()
+		l.Timeout = short
+		_, err := login.Ensure(t.Context(), source(t, config(as)), l)
+		wantErr(t, err, login.ErrTimeout)
+		wantErr(t, err, login.ErrState)
+		if n := tokenRequests(as); n != 0 {
+			t.Errorf("%d token requests", n)
+		}
+	})
+}
+
+func TestBadCallbacks(t *testing.T) {
+	for _, f := range oauthtest.BadCallbacks() {
+		id, want := "R6749-4.1.2 ", login.ErrCallback
+		if strings.HasSuffix(f.Name, "-iss") {
+			id = "R9207-2.4 "
+			if f.Name != "twice-iss" {
+				want = login.ErrIssuer
+			}
+		}
+		if f.Name == "error-beside-code" {
+			want = login.ErrServer
+		}
+		t.Run(id+f.Name, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{})
+			u := userOf(t, as)
+			as.Authorization.Next(f)
+			src := source(t, config(as))
+			_, err := login.Ensure(t.Context(), src, u.loopback())
+			wantErr(t, err, want)
+			wantErr(t, err, freshtoken.ErrNoSession)
+			if strings.Contains(err.Error(), "access_denied") {
+				t.Errorf("the error shows what another server says: %v", err)
+			}
+			if n := tokenRequests(as); n != 0 {
+				t.Errorf("%d token requests", n)
+			}
+			if p := u.last(); p.status != http.StatusOK || !strings.Contains(p.body, "did not work") {
+				t.Errorf("the person sees %+v", p)
+			}
+			gone(t, u.asked().Get("redirect_uri"))
+		})
+	}
+}
+
+func TestOddCallbacks(t *testing.T) {
+	for _, f := range oauthtest.OddCallbacks() {
+		t.Run("R6749-4.1.2 "+f.Name, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{})
+			as.Authorization.Next(f)
+			if _, err := login.Ensure(t.Context(), source(t, config(as)), userOf(t, as).loopback()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("R9207-2.4 a server that names no issuer, and never does", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{OmitIss: true})
+		cfg := config(as)
+		cfg.RequireIss = false
+		if _, err := login.Ensure(t.Context(), source(t, cfg), userOf(t, as).loopback()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDeniedLogins(t *testing.T) {
+	sentinels := map[string]error{"access_denied": login.ErrDenied, "server_error": login.ErrServer, "temporarily_unavailable": login.ErrUnavailable}
+	for _, f := range oauthtest.DeniedLogins() {
+		t.Run("R6749-4.1.2.1 "+f.Name, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{})
+			u := userOf(t, as)
+			as.Authorization.Next(f)
+			_, err := login.Ensure(t.Context(), source(t, config(as)), u.loopback())
+			refused := new(login.ServerError)
+			if !errors.As(err, &refused) || refused.Code != f.Deny {
+				t.Fatalf("got error %v, want a *ServerError with code %s", err, f.Deny)
+			}
+			for code, sentinel := range sentinels {
+				if errors.Is(err, sentinel) != (code == f.Deny) {
+					t.Errorf("%v matches %v: %v", f.Deny, sentinel, errors.Is(err, sentinel))
+				}
+			}
+			if strings.ContainsAny(err.Error(), "\x1b\r\n") {
+				t.Errorf("R6749-10.14: %q", err)
+			}
+			p := u.last()
+			if strings.Contains(p.body, "alert") || strings.Contains(p.body, f.Deny) {
+				t.Errorf("R6749-3.1.2.5: the page repeats what the server says: %s", p.body)
+			}
+			if n := tokenRequests(as); n != 0 {
+				t.Errorf("%d token requests", n)
+			}
+		})
+	}
+}
+
+func TestUnfinishedLogins(t *testing.T) {
+	for _, f := range oauthtest.UnfinishedLogins() {
+		t.Run(f.Name, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{})
+			u := userOf(t, as)
+			u.http.Timeout = 2 * short // the person closes the window
+			as.Authorization.Always(f)
+			l := u.loopback()
+			l.Timeout = short
+			_, err := login.Ensure(t.Context(), source(t, config(as)), l)
+			wantErr(t, err, login.ErrTimeout)
+			gone(t, u.asked().Get("redirect_uri"))
+		})
+	}
+}
+
+func TestExchange(t *testing.T) {
+	t.Run("R7636-7.2 a server that wants no S256 gets nothing else", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		u := userOf(t, as)
+		as.Authorization.Next(oauthtest.Deny("invalid_request"))
+		if _, err := login.Ensure(t.Context(), source(t, config(as)), u.loopback()); err == nil {
+			t.Error("no error")
+		}
+		u.asked() // one
+	})
+	t.Run("R6749-4.1.2-once whatever becomes of it", func(t *testing.T) {
+		for _, f := range append(oauthtest.LostAnswers(), oauthtest.Drop(), oauthtest.InvalidGrant(), oauthtest.Unavailable("1"), oauthtest.HTML(200)) {
+			as := oauthtest.New(oauthtest.Options{})
+			as.Token.Next(f)
+			_, err := login.Ensure(t.Context(), source(t, config(as)), userOf(t, as).loopback())
+			if n := tokenRequests(as); err == nil || n > 1 {
+				t.Errorf("%s: %d token requests, error %v", f.Name, n, err)
+			}
+		}
+	})
+	t.Run("R6749-4.1.2-once whoever reloads the page", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		gate := oauthtest.NewGate()
+		as.Token.Next(oauthtest.Fault{Before: gate.Hold})
+		u := userOf(t, as)
+		var back string
+		u.http.CheckRedirect = func(req *http.Request, _ []*http.Request) error { back = req.URL.String(); return nil }
+		u.visits.Go(func() {
+			<-gate.Arrived()
+			u.visits.Go(func() { u.visit(back) })
+			// It is served once its request is there; there is nothing to wait
+			// for it by.
+			for range 100 {
+				runtime.Gosched()
+			}
+			gate.Open()
+		})
+		if _, err := login.Ensure(t.Context(), source(t, config(as)), u.loopback()); err != nil {
+			t.Error(err)
+		}
+		if n := tokenRequests(as); n != 1 {
+			t.Errorf("%d token requests", n)
+		}
+	})
+	t.Run("R6749-3.2-post no redirect is followed with the code", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		hit := false
+		as.Handle("evil.test", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hit = true }))
+		as.Token.Next(oauthtest.Redirect(http.StatusTemporaryRedirect, "https://evil.test/token"))
+		_, err := login.Ensure(t.Context(), source(t, config(as)), userOf(t, as).loopback())
+		if err == nil || hit {
+			t.Errorf("got error %v; the redirect was followed: %v", err, hit)
+		}
+	})
+	t.Run("R6749-10.14 what the server repeats of a secret is hidden", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		cfg := config(as)
+		var sent string
+		cfg.HTTPClient.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+			data, _ := io.ReadAll(req.Body)
+			form, _ := url.ParseQuery(string(data))
+			sent = form.Get("code")
+			return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/json"}},
+				Body: io.NopCloser(bytes.NewBufferString(fmt.Sprintf(`{"error":"invalid_grant","error_description":"bad code %s, verifier %s"}`, sent, form.Get("code_verifier"))))}, nil
+		})
+		_, err := login.Ensure(t.Context(), source(t, cfg), userOf(t, as).loopback())
+		if err == nil || sent == "" || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), sent) {
+			t.Errorf("got error %v", err)
+		}
+	})
+	t.Run("R9700-4.4.2 the code goes to the server that the login began with", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		cfg := config(as)
+		u := userOf(t, as)
+		l := u.loopback()
+		o := cfg.OAuth2
+		l.Prompt.Browse = func(ctx context.Context, address string) error {
+			o.Endpoint.TokenURL = "https://evil.test/token"
+			return u.browse(ctx, address)
+		}
+		if _, err := login.Ensure(t.Context(), source(t, cfg), l); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, c := range []struct{ id, secret string }{{"client", ""}, {"odd id/+%:", `s3cr+t %41/&=:~"?`}} {
+		t.Run("R6749-3.2.1 as the client with the id "+c.id, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{ClientID: c.id, ClientSecret: c.secret})
+			if _, err := login.Ensure(t.Context(), source(t, config(as)), userOf(t, as).loopback()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// The listener answers the browser of this machine, at the address of the login.
+func TestListener(t *testing.T) {
+	as := oauthtest.New(oauthtest.Options{})
+	plain := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	u := userOf(t, as)
+	l := u.loopback()
+	l.Prompt.Browse = func(_ context.Context, address string) error {
+		a, err := url.Parse(address)
+		if err != nil {
+			return err
+		}
+		state := a.Query().Get("state")
+		back, err := url.Parse(a.Query().Get("redirect_uri"))
+		if err != nil {
+			return err
+		}
+		if ip := net.ParseIP(back.Hostname()); ip == nil || !ip.IsLoopback() || back.Port() == "" || back.Path != "/callback" {
+			t.Errorf("R8252-7.3: the redirect URI is %s", back)
+		}
+		answer := "?code=evil&state=" + url.QueryEscape(state)
+		for name, c := range map[string]struct {
+			url, host string
+			want      int
+		}{
+			"R8252-8.10 a favicon":              {"http://" + back.Host + "/favicon.ico", "", http.StatusNotFound},
+			"R8252-8.10 another path":           {"http://" + back.Host + "/callback/" + answer, "", http.StatusNotFound},
+			"R8252-8.10 an encoded path":        {"http://" + back.Host + "/%63allback" + answer, "", http.StatusNotFound},
+			"R8252-8.3 a name that points here": {back.String() + answer, "rebound.example:" + back.Port(), http.StatusMisdirectedRequest},
+			"R8252-8.3 a host without port":     {back.String() + answer, "127.0.0.1", http.StatusMisdirectedRequest},
+			"R8252-8.3 localhost":               {back.String() + answer, "localhost:" + back.Port(), http.StatusMisdirectedRequest},
+			"a query that is none":              {back.String() + answer + "&%zz", "", http.StatusBadRequest},
+		} {
+			if p := get(plain, c.url, c.host); p.status != c.want || p.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: got %d, want %d (%v)", name, p.status, c.want, p.err)
+			}
+		}
+		resp, err := plain.PostForm(back.String()+answer, nil)
+		if err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("a POST: got %v, error %v", resp, err)
+		} else {
+			resp.Body.Close()
+		}
+		for _, ip := range otherAddresses(t) {
+			c, err := net.DialTimeout("tcp", net.JoinHostPort(ip, back.Port()), short)
+			if err == nil {
+				c.Close()
+				t.Errorf("R8252-8.3: the listener is reachable at %s", ip)
+			}
+		}
+		u.visits.Go(func() { u.visit(address) })
+		return nil
+	}
+	if _, err := login.Ensure(t.Context(), source(t, config(as)), l); err != nil {
+		t.Fatal(err)
+	}
+	p := u.last()
+	for name, want := range map[string]string{"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"} {
+		if got := p.header.Get(name); got != want {
+			t.Errorf("R6749-3.1.2.5: %s is %q, want %q", name, got, want)
+		}
+	}
+	if csp := p.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "script-src") {
+		t.Errorf("R6749-3.1.2.5: the policy is %q", csp)
+	}
+	for _, third := range []string{"http://", "https://", "//", "<script", "@import", "url("} {
+		if strings.Contains(p.body, third) {
+			t.Errorf("R6749-3.1.2.5: the page has %q in it", third)
+		}
+	}
+}
+
+// otherAddresses are those of this machine that are not loopback.
+func otherAddresses(t *testing.T) (ips []string) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			ips = append(ips, n.IP.String())
+		}
+	}
+	return ips
+}
+
+func TestRedirectURIs(t *testing.T) {
+	for _, redirect := range []string{"http://127.0.0.1/callback", "http://127.0.0.1/cb/", "http://127.0.0.1", "http://[::1]/callback", "http://localhost/callback"} {
+		t.Run("R6749-4.1.3 "+redirect, func(t *testing.T) {
+			if strings.Contains(redirect, "::1") {
+				l, err := net.Listen("tcp", "[::1]:0")
+				if err != nil {
+					t.Skipf("this machine has no IPv6: run it on one that has (%v)", err)
+				}
+				l.Close()
+			}
+			as := oauthtest.New(oauthtest.Options{RedirectURIs: registered(redirect)})
+			u := userOf(t, as)
+			cfg := config(as)
+			cfg.OAuth2.RedirectURL = redirect
+			if strings.Contains(redirect, "localhost") {
+				if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil { // the server knows it with its port
+					l.Close()
+					cfg.OAuth2.RedirectURL = "http://localhost:" + portOf(l) + "/callback"
+					as = oauthtest.New(oauthtest.Options{RedirectURIs: []string{cfg.OAuth2.RedirectURL}})
+					u = userOf(t, as)
+					cfg.OAuth2.Endpoint, cfg.HTTPClient = as.OAuth2().Endpoint, as.Client()
+				}
+			}
+			if _, err := login.Ensure(t.Context(), source(t, cfg), u.loopback()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("R8252-7.3 a port that is taken", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		as := oauthtest.New(oauthtest.Options{})
+		u := userOf(t, as)
+		cfg := config(as)
+		cfg.OAuth2.RedirectURL = "http://127.0.0.1:" + portOf(l) + "/callback"
+		_, err = login.Ensure(t.Context(), source(t, cfg), u.loopback())
+		wantErr(t, err, login.ErrListen)
+		if !strings.Contains(err.Error(), portOf(l)) || len(u.addresses) > 0 {
+			t.Errorf("got error %v, addresses %v", err, u.addresses)
+		}
+	})
+	for _, bad := range []string{"https://127.0.0.1/callback", "http://192.0.2.1/callback", "http://example.com/", "myapp:/callback", "http://127.0.0.1/callback?x=1", "http://127.0.0.1/#", "urn:ietf:wg:oauth:2.0:oob", "::"} {
+		t.Run("R8252-8.3 "+bad, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{})
+			u := userOf(t, as)
+			cfg := config(as)
+			cfg.OAuth2.RedirectURL = bad
+			if _, err := login.Ensure(t.Context(), source(t, cfg), u.loopback()); err == nil || len(u.addresses) > 0 {
+				t.Errorf("got error %v, addresses %v", err, u.addresses)
+			}
+		})
+	}
+}
+
+func portOf(l net.Listener) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// registered is how a server knows a redirect URI.
+func registered(redirect string) []string {
+	if redirect == "http://127.0.0.1" {
+		return []string{"http://127.0.0.1/"}
+	}
+	return []string{redirect}
+}
+
+func TestGivingUp(t *testing.T) {
+	t.Run("R8252-8.3 the listener ends with the context", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var back string
+		l := login.Loopback{Prompt: login.Prompt{Browse: func(_ context.Context, address string) error {
+			a, err := url.Parse(address)
+			back = a.Query().Get("redirect_uri")
+			cancel()
+			return err
+		}}}
+		src := source(t, config(as))
+		_, err := login.Ensure(ctx, src, l)
+		wantErr(t, err, context.Canceled)
+		if err := src.Close(); err != nil { // the login has ended by then
+			t.Error(err)
+		}
+		gone(t, back)
+	})
+	t.Run("R8252-8.3 and if the person cannot be asked", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		broken := errors.New("no display")
+		var back string
+		l := login.Loopback{Prompt: login.Prompt{Browse: func(_ context.Context, address string) error {
+			a, _ := url.Parse(address)
+			back = a.Query().Get("redirect_uri")
+			return broken
+		}}}
+		_, err := login.Ensure(t.Context(), source(t, config(as)), l)
+		wantErr(t, err, broken)
+		gone(t, back)
+	})
+	t.Run("R8252-5 without a terminal and a Prompt nothing is begun", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		for _, flow := range []freshtoken.Authenticator{login.Loopback{}, login.Device{}, login.Auto{}} {
+			_, err := login.Ensure(t.Context(), source(t, config(as)), flow)
+			wantErr(t, err, login.ErrNotInteractive)
+		}
+		if n := len(as.Log()); n != 0 {
+			t.Errorf("%d requests", n)
+		}
+	})
+	t.Run("endpoints that are missing or unsafe", func(t *testing.T) {
+		for _, edit := range []func(*freshtoken.Config){
+			func(c *freshtoken.Config) { c.OAuth2.Endpoint.AuthURL = "" },
+			func(c *freshtoken.Config) { c.OAuth2.Endpoint.AuthURL = "http://example.com/authorize" },
+			func(c *freshtoken.Config) { c.OAuth2.Endpoint.AuthURL = "javascript:alert(1)" },
+			func(c *freshtoken.Config) { c.OAuth2.Endpoint.AuthURL = "https://example.com/#x" },
+		} {
+			as := oauthtest.New(oauthtest.Options{})
+			u := userOf(t, as)
+			cfg := config(as)
+			edit(&cfg)
+			if _, err := login.Ensure(t.Context(), source(t, cfg), u.loopback()); err == nil || len(u.addresses) > 0 {
+				t.Errorf("got error %v, addresses %v", err, u.addresses)
+			}
+		}
+	})
+}
+
+// Many logins at once: each gets its own answer, and what it was for.
+func TestTwelveLogins(t *testing.T) {
+	as := oauthtest.New(oauthtest.Options{})
+	before := runtime.NumGoroutine()
+	var mu sync.Mutex // guards tokens and backs
+	tokens, backs := make(map[string]bool), make(map[string]bool)
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			u := userOf(t, as)
+			cfg := config(as)
+			cfg.Session = fmt.Sprint("account ", i)
+			src := source(t, cfg)
+			l := u.loopback()
+			if i == 7 { // whose browser is closed half-way
+				l.Timeout = short
+				l.Prompt.Browse = func(_ context.Context, address string) error {
+					u.addresses = append(u.addresses, address)
+					u.visits.Go(func() {
+						half := *u.http
+						half.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+						get(&half, address, "")
+					})
+					return nil
+				}
+			}
+			tok, err := login.Ensure(t.Context(), src, l)
+			mu.Lock()
+			defer mu.Unlock()
+			back := u.asked().Get("redirect_uri")
+			if backs[back] {
+				t.Errorf("two logins share %s", back)
+			}
+			backs[back] = true
+			if i == 7 {
+				wantErr(t, err, login.ErrTimeout)
+				return
+			}
+			if err != nil || !as.AccessAlive(tok.AccessToken) || tokens[tok.AccessToken] {
+				t.Errorf("login %d: error %v", i, err)
+				return
+			}
+			tokens[tok.AccessToken] = true
+			src.Close()
+		})
+	}
+	wg.Wait()
+	for back := range backs {
+		gone(t, back)
+	}
+	if n := tokenRequests(as); n != 11 {
+		t.Errorf("%d token requests, want 11", n)
+	}
+	settled(t, before)
+}
+
+// settled fails the test if goroutines stay that were not there before.
+func settled(t *testing.T, before int) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for runtime.NumGoroutine() > before {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			buf := make([]byte, 1<<20)
+			t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+			return
+		}
+	}
+}
