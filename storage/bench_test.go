@@ -29,7 +29,7 @@ func BenchmarkSave(b *testing.B) {
 
 func BenchmarkBareSave(b *testing.B) {
 	dir := b.TempDir()
-	value := make([]byte, 4096+85)
+	value := make([]byte, 4096+92)
 	n := 0
 	for b.Loop() {
 		n++

@@ -57,11 +57,15 @@
 // # At rest
 //
 // A value is sealed with AES-256-GCM under a key that is derived, with
-// HKDF-SHA-256 and a new salt for each Save, from that of the store. The header
-// and the name under which a value is stored are authenticated: a value does
-// not open under another name. An attacker who can write to the store can
-// still put back an older value of the same name, or remove it. The names are
-// hashed, not encrypted, and the sizes of values show.
+// HKDF-SHA-256 and a new salt for each Save, from that of the store. The name
+// under which it is stored is sealed with it: a value does not open under
+// another name. An attacker who can write to the store can still put back an
+// older value of the same name, or remove it.
+//
+// Files are named by the SHA-256 of the name. They show no name, but whoever
+// guesses one can tell whether it is there. The store under [Seal] sees the
+// names. The number of values shows, and so does the size of each together with
+// its name. Names have up to 65535 bytes, values up to 16 MiB.
 //
 // Save writes a new file beside the old one, syncs it, renames it over the old
 // one and syncs the directory; on Windows, which cannot do that, the rename is

@@ -11,8 +11,9 @@ import (
 	"fmt"
 )
 
-// A sealed value is a header followed by what AES-256-GCM makes of the value.
-// Numbers are big-endian; P is the length of the key's parameters.
+// A sealed value is a header followed by what AES-256-GCM makes of the name
+// under which the value is stored and the value itself. Numbers are big-endian;
+// P is the length of the key's parameters.
 //
 //	offset  size  field
 //	0       8     magic: 8d 66 74 73 65 61 6c 0a
@@ -23,18 +24,28 @@ import (
 //	12+P    16    key check: HKDF-SHA-256(key, no salt, "freshtoken storage v1 check")
 //	28+P    32    salt, random for each Save
 //	60+P    9     checksum: the first 9 bytes of SHA-256 over all of the above
-//	69+P          ciphertext, as long as the value
+//	69+P          ciphertext, as long as the plaintext
 //	              authentication tag, 16 bytes
+//
+// The plaintext:
+//
+//	offset  size  field
+//	0       2     N, the length of the name, 0 to 65535
+//	2       N     the name
+//	2+N           the value
 //
 // Key and nonce of AES-256-GCM are the first 32 and the last 12 bytes of
 // HKDF-SHA-256(key, salt, "freshtoken storage v1 value"). No two values share
 // them, since their salts differ: there is no nonce to run out of. The additional
-// data are the header, then the length of the name under which the value is
-// stored as 8 bytes, then that name.
+// data are the header.
 //
-// The marker that Seal keeps is sealed likewise, without a value or a name: its
-// additional data are the header alone, and the key derivation says "freshtoken
-// storage v1 marker". So it opens under no name, were it moved to one.
+// The name is inside so that values can be listed by who has the key, and by
+// nobody else. Whoever opens a value compares the name with that of the place
+// where it lay: a value that was moved to another name is damaged.
+//
+// The marker that Seal keeps is sealed likewise, with an empty plaintext, and
+// the key derivation says "freshtoken storage v1 marker". So it opens under no
+// name, were it moved to one.
 //
 // The checksum is no protection against an attacker: the additional data are.
 // It tells damage from a wrong key before any key is derived, and damage from a
@@ -50,7 +61,9 @@ const (
 	tagSize      = 16
 	fixedSize    = prefixSize + 1 + checkSize + saltSize + sumSize // a header without parameters
 	maxParams    = 255
-	overheadSize = fixedSize + maxParams + tagSize // at most
+	lengthSize   = 2 // of what says how long the name is
+	maxName      = 1<<(8*lengthSize) - 1
+	overheadSize = fixedSize + maxParams + lengthSize + maxName + tagSize // at most
 )
 
 // material is a key with what a header says of it.
@@ -102,29 +115,34 @@ func (m *material) aead(salt []byte, info string) (cipher.AEAD, []byte, error) {
 	return gcm, okm[KeySize:], err
 }
 
-// seal returns the sealed value for the store's key name. The salt has been
-// used for no other value.
+// seal returns the sealed value for the store's key name, which has at most
+// maxName bytes. The salt has been used for no other value.
 func (m *material) seal(name string, value []byte, salt *[saltSize]byte) ([]byte, error) {
-	gcm, nonce, err := m.aead(salt[:], infoValue)
-	if err != nil {
-		return nil, fmt.Errorf("storage: seal: %w", err)
-	}
-	b := m.header(salt, len(value))
-	return gcm.Seal(b, nonce, value, additional(b, name)), nil
+	b := m.header(salt, lengthSize+len(name)+len(value))
+	size := len(b)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
+	b = append(b, name...)
+	b = append(b, value...)
+	return m.encrypt(b, size, salt, infoValue)
 }
 
 // mark returns a marker: it tells the key, as any sealed value does, and is no
 // value itself.
 func (m *material) mark(salt *[saltSize]byte) ([]byte, error) {
-	gcm, nonce, err := m.aead(salt[:], infoMarker)
+	b := m.header(salt, 0)
+	return m.encrypt(b, len(b), salt, infoMarker)
+}
+
+// encrypt encrypts in place what follows the header, of this size, in b.
+func (m *material) encrypt(b []byte, size int, salt *[saltSize]byte, info string) ([]byte, error) {
+	gcm, nonce, err := m.aead(salt[:], info)
 	if err != nil {
 		return nil, fmt.Errorf("storage: seal: %w", err)
 	}
-	b := m.header(salt, 0)
-	return gcm.Seal(b, nonce, nil, b), nil
+	return gcm.Seal(b[:size], nonce, b[size:], b[:size]), nil
 }
 
-// header returns a header, with room for a value of this size to follow.
+// header returns a header, with room for a plaintext of this size to follow.
 func (m *material) header(salt *[saltSize]byte, room int) []byte {
 	size := fixedSize + len(m.params)
 	b := make([]byte, 0, size+room+tagSize)
@@ -139,26 +157,29 @@ func (m *material) header(salt *[saltSize]byte, room int) []byte {
 	return append(b, sum[:sumSize]...)
 }
 
-// open returns the value that h heads. The caller has seen that m fits.
-func (m *material) open(name string, h header) ([]byte, error) {
+// open returns the value that h heads, and the name under which it was sealed.
+// The caller has seen that m fits, and sees whether the name is the right one.
+func (m *material) open(h header) (name, value []byte, err error) {
 	gcm, nonce, err := m.aead(h.salt, infoValue)
 	if err != nil {
-		return nil, fmt.Errorf("storage: open: %w", err)
+		return nil, nil, fmt.Errorf("storage: open: %w", err)
 	}
-	value, err := gcm.Open([]byte{}, nonce, h.body, additional(h.raw, name))
+	plain, err := gcm.Open(nil, nonce, h.body, h.raw)
 	if err != nil {
-		return nil, fmt.Errorf("storage: %w: it was altered, cut short, or belongs to another session; "+
-			"restore it from a backup, or log in again", ErrCorrupt)
+		return nil, nil, damaged("it was altered or cut short")
 	}
-	return value, nil
+	if len(plain) < lengthSize {
+		return nil, nil, damaged("it has no name")
+	}
+	n := lengthSize + int(binary.BigEndian.Uint16(plain))
+	if len(plain) < n {
+		return nil, nil, damaged("its name is cut short")
+	}
+	return plain[lengthSize:n:n], plain[n:], nil
 }
 
-func additional(header []byte, name string) []byte {
-	b := make([]byte, 0, len(header)+8+len(name))
-	b = append(b, header...)
-	b = binary.BigEndian.AppendUint64(b, uint64(len(name)))
-	return append(b, name...)
-}
+// moved is the error of a value that opens but lies under another name.
+func moved() error { return damaged("it belongs to another session") }
 
 // A header is a sealed value taken apart; its fields are parts of that value.
 type header struct {

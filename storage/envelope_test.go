@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -181,6 +182,81 @@ func TestMovedIsCorrupt(t *testing.T) {
 	}
 }
 
+// TestNameSizes: the name that is sealed with a value is whole, or refused.
+func TestNameSizes(t *testing.T) {
+	ctx := context.Background()
+	stores(t, func(t *testing.T, reopen func(storage.Key) storage.Store) {
+		k := new(vaultKey)
+		s := reopen(k)
+		if err := s.Save(ctx, strings.Repeat("n", 1<<16), []byte("v")); err == nil {
+			t.Error("a name past the limit was saved")
+		}
+		if k.news != 0 {
+			t.Error("a key was made for a Save that was refused")
+		}
+		for _, n := range []int{0, 1, 255, 256, 257, 1<<16 - 1} {
+			mustSave(t, s, strings.Repeat("n", n), fmt.Sprint(n))
+		}
+		for _, n := range []int{0, 1, 255, 256, 257, 1<<16 - 1} {
+			wantValue(t, reopen(k), strings.Repeat("n", n), fmt.Sprint(n))
+		}
+		if _, err := s.Load(ctx, strings.Repeat("n", 1<<16)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load of a name past the limit: %v", err)
+		}
+	})
+}
+
+// TestBiggest saves as much as there may be, under the longest name.
+func TestBiggest(t *testing.T) {
+	needFiles(t)
+	ctx := context.Background()
+	s := newFile(t, home(t), fixedKey(1))
+	name, value := strings.Repeat("n", 1<<16-1), bytes.Repeat([]byte("v"), 16<<20)
+	if err := s.Save(ctx, name, value); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Load(ctx, name); err != nil || !bytes.Equal(got, value) {
+		t.Errorf("loaded %d bytes of %d (%v)", len(got), len(value), err)
+	}
+}
+
+// plaintexts are what a value may be sealed from; those that are nil are no
+// name with a value.
+var plaintexts = []struct {
+	plain string
+	value []byte
+}{
+	{"", nil},
+	{"\x00", nil},
+	{"\x05", nil},
+	{"\x00\x05alic", nil},
+	{"\x00\x06alice", nil},
+	{"\xff\xffalice", nil},
+	{"\x05\x00alice", nil},
+	{"\x00\x00", nil},          // under the empty name
+	{"\x00\x04alice", nil},     // under "alic"
+	{"\x00\x05Alice", nil},     // under "Alice"
+	{"\x00\x06alice\x00", nil}, // under "alice\x00"
+	{"\x00\x05alice", []byte("")},
+	{"\x00\x05alicev", []byte("v")},
+	{"\x00\x05alice\x00\x03bob", []byte("\x00\x03bob")},
+}
+
+func TestPlaintexts(t *testing.T) {
+	for _, test := range plaintexts {
+		sealed, err := storage.SealPlain(someKey, []byte(test.plain), [32]byte{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := opens(someKey, "alice", sealed)
+		if test.value == nil {
+			wantCorrupt(t, fmt.Sprintf("%q", test.plain), err)
+		} else if err != nil || got == nil || !bytes.Equal(got, test.value) {
+			t.Errorf("%q opened as %q (%v), want %q", test.plain, got, err, test.value)
+		}
+	}
+}
+
 func TestWrongKey(t *testing.T) {
 	sealed := someSealed(t, someKey, nil)
 	_, err := opens(fixedKey(4), "alice", sealed)
@@ -255,8 +331,8 @@ func TestSaltsDiffer(t *testing.T) {
 		if bytes.Equal(sealed, last) {
 			t.Error("one value was sealed twice with one salt")
 		}
-		if bytes.Contains(sealed, []byte("the same")) {
-			t.Error("the value is legible")
+		if bytes.Contains(sealed, []byte("the same")) || bytes.Contains(sealed, []byte("alice")) {
+			t.Error("the value or its name is legible")
 		}
 		last = sealed
 	}
@@ -286,6 +362,28 @@ func FuzzOpen(f *testing.F) {
 		// nothing is computed here: there is no passphrase.
 		if _, err := opens(pass, "alice", sealed); err == nil {
 			t.Error("opened without a passphrase")
+		}
+	})
+}
+
+// FuzzPlaintext seals what whoever has the key may have sealed: it opens under
+// a name only if it begins with that name and its length.
+func FuzzPlaintext(f *testing.F) {
+	for _, test := range plaintexts {
+		f.Add([]byte(test.plain))
+	}
+	f.Fuzz(func(t *testing.T, plain []byte) {
+		sealed, err := storage.SealPlain(someKey, plain, [32]byte{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, right := bytes.CutPrefix(plain, []byte("\x00\x05alice"))
+		got, err := opens(someKey, "alice", sealed)
+		if right != (err == nil) || right && !bytes.Equal(got, value) {
+			t.Errorf("%q opened as %q (%v)", plain, got, err)
+		}
+		if err != nil && !errors.Is(err, storage.ErrCorrupt) {
+			t.Errorf("%q: got %v, want ErrCorrupt", plain, err)
 		}
 	})
 }

@@ -8,3 +8,13 @@ func SealWith(key, params []byte, name string, value []byte, salt [32]byte) ([]b
 	}
 	return m.seal(name, value, &salt)
 }
+
+// SealPlain seals what is no name with a value, as no release does.
+func SealPlain(key, plain []byte, salt [32]byte) ([]byte, error) {
+	m, err := newMaterial(key, nil)
+	if err != nil {
+		return nil, err
+	}
+	b := m.header(&salt, len(plain))
+	return m.encrypt(append(b, plain...), len(b), &salt, infoValue)
+}

@@ -74,8 +74,14 @@ func (s *sealer) open(ctx context.Context, name string) (*material, []byte, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	value, err := m.open(name, h)
-	return m, value, err
+	within, value, err := m.open(h)
+	if err == nil && string(within) != name {
+		err = moved()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, value, nil
 }
 
 // save seals value under the key of the value that it replaces, or else under
@@ -85,6 +91,9 @@ func (s *sealer) open(ctx context.Context, name string) (*material, []byte, erro
 func (s *sealer) save(ctx context.Context, name string, value []byte) error {
 	if len(value) > maxValue {
 		return fmt.Errorf("storage: a value of %d bytes is too big, the limit is %d", len(value), maxValue)
+	}
+	if len(name) > maxName {
+		return fmt.Errorf("storage: a key of %d bytes is too long, the limit is %d", len(name), maxName)
 	}
 	m, _, err := s.open(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
