@@ -54,6 +54,22 @@ type Quarantiner interface {
 	SetAside(ctx context.Context, key string) error
 }
 
+// A Lister is a Store that knows what it keeps, so that a program with many
+// sessions can find them. List returns the keys under which values are stored,
+// exactly as they were given to Save, each once and in no particular order. Any
+// value counts, what Logout leaves too; an empty store has no keys, and that is
+// no error. A key that is saved or deleted meanwhile may or may not be there.
+// The caller may modify the returned slice.
+//
+// What cannot be read, because it is damaged or needs another key, may not tell
+// its key and is left out. The error then says so, and matches what Load would
+// fail with; it is returned together with the keys of all that can be read. A
+// Store that wraps another one which cannot list returns an error that is
+// errors.ErrUnsupported.
+type Lister interface {
+	List(ctx context.Context) ([]string, error)
+}
+
 // ephemeral is the Store of a Source without one: it forgets with the program,
 // and only one Source ever uses it.
 type ephemeral struct {
