@@ -32,11 +32,16 @@ type dir struct {
 	alive *os.File // keeps the number of the directory from being reused; nil where that is in the way
 }
 
-// file returns the path of the file of key with this extension.
-func (d *dir) file(key, ext string) string {
+// stem returns what the names of the files of key begin with.
+func stem(key string) string {
 	sum := sha256.Sum256([]byte(key))
-	return filepath.Join(d.path, hex.EncodeToString(sum[:])+ext)
+	return hex.EncodeToString(sum[:])
 }
+
+// file returns the path of the file of key with this extension.
+func (d *dir) file(key, ext string) string { return d.at(stem(key), ext) }
+
+func (d *dir) at(stem, ext string) string { return filepath.Join(d.path, stem+ext) }
 
 // here returns ErrGone unless the directory is the one that openDir found.
 // What happened in another one says nothing about this store: a lock there
@@ -71,17 +76,18 @@ func (d *dir) begin(ctx context.Context) error {
 	return d.here()
 }
 
-// find is the start of the methods that need the file of key: it locks the
-// file's input and output, and sees that the file is there and regular. Only
-// that it is absent, in a directory that is there, matches fs.ErrNotExist.
-func (d *dir) find(ctx context.Context, key string) (path string, done func(), err error) {
+// find is the start of the methods that need the file of a key, which its stem
+// tells: it locks the file's input and output, and sees that the file is there
+// and regular. Only that it is absent, in a directory that is there, matches
+// fs.ErrNotExist.
+func (d *dir) find(ctx context.Context, stem string) (path string, done func(), err error) {
 	if err := d.begin(ctx); err != nil {
 		return "", nil, err
 	}
-	if done, err = d.lockIO(ctx, key); err != nil {
+	if done, err = d.lockIO(ctx, stem); err != nil {
 		return "", nil, err
 	}
-	path = d.file(key, sessionExt)
+	path = d.at(stem, sessionExt)
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -107,8 +113,10 @@ func (d *dir) absent(err error) error {
 	return fmt.Errorf("storage: no session in %s: %w", d.path, err)
 }
 
-func (d *dir) Load(ctx context.Context, key string) ([]byte, error) {
-	path, done, err := d.find(ctx, key)
+func (d *dir) Load(ctx context.Context, key string) ([]byte, error) { return d.read(ctx, stem(key)) }
+
+func (d *dir) read(ctx context.Context, stem string) ([]byte, error) {
+	path, done, err := d.find(ctx, stem)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +185,7 @@ func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
 			os.Remove(temp)
 		}
 	}()
-	done, err := d.lockIO(ctx, key)
+	done, err := d.lockIO(ctx, stem(key))
 	if err != nil {
 		return err
 	}
@@ -223,7 +231,7 @@ func (d *dir) sync() error {
 }
 
 func (d *dir) Delete(ctx context.Context, key string) error {
-	path, done, err := d.find(ctx, key)
+	path, done, err := d.find(ctx, stem(key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -271,7 +279,7 @@ func (d *dir) lock(ctx context.Context, path string) (func() error, error) {
 // unlike a rename to a name that seems free, this never destroys what somebody
 // put there in between, and unlike a hard link it works on every file system.
 func (d *dir) SetAside(ctx context.Context, key string) error {
-	path, done, err := d.find(ctx, key)
+	path, done, err := d.find(ctx, stem(key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -297,29 +305,46 @@ func (d *dir) SetAside(ctx context.Context, key string) error {
 	}
 }
 
-// samples yields the sealed files.
-func (d *dir) samples(ctx context.Context) iter.Seq2[sample, error] {
+// samples yields the sealed files: all of them can be listed.
+func (d *dir) samples(ctx context.Context) iter.Seq2[sample, error] { return d.values(ctx) }
+
+// values yields the sealed files. It looks for one beside every file of ours:
+// while a file is replaced, some file systems show a reader of the directory
+// neither the old one nor the new one, but the lock file stays where it is.
+func (d *dir) values(ctx context.Context) iter.Seq2[sample, error] {
 	return func(yield func(sample, error) bool) {
 		entries, err := os.ReadDir(d.path)
-		if err == nil {
-			err = d.here()
-		} else {
+		if err != nil {
 			err = failed("look for sessions", err)
+		}
+		if gone := d.here(); gone != nil {
+			err = gone
 		}
 		if err != nil {
 			yield(sample{}, err)
 			return
 		}
-		for _, e := range entries {
-			stem, ok := strings.CutSuffix(e.Name(), sessionExt)
-			if !ok || !isHash(stem) {
+		last := ""
+		for _, e := range entries { // sorted, so that those of one stem are neighbours
+			s, _, ok := strings.Cut(e.Name(), ".")
+			if !ok || s == last || !isHash(s) {
 				continue
 			}
-			sealed, err := readFile(ctx, filepath.Join(d.path, e.Name()))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // deleted meanwhile
+			last = s
+			sealed, err := d.read(ctx, s)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				continue // deleted meanwhile, or never saved
+			case errors.Is(err, ErrGone):
+				yield(sample{}, err)
+				return
 			}
-			if !yield(sample{from: "the file " + e.Name(), sealed: sealed, err: err}, nil) {
+			if !yield(sample{
+				from:   "the file " + d.at(s, sessionExt),
+				sealed: sealed,
+				err:    err,
+				holds:  func(name string) bool { return stem(name) == s },
+			}, nil) {
 				return
 			}
 		}

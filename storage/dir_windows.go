@@ -101,8 +101,8 @@ func isBusy(error) bool { return false }
 
 // lockIO keeps readers and writers of one file apart: a file that is open
 // can't be replaced. It is taken after the session's lock, for microseconds.
-func (d *dir) lockIO(ctx context.Context, key string) (func(), error) {
-	unlock, err := filelock.Lock(ctx, d.file(key, ".io"))
+func (d *dir) lockIO(ctx context.Context, stem string) (func(), error) {
+	unlock, err := filelock.Lock(ctx, d.at(stem, ".io"))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -54,6 +54,13 @@
 // mistyped passphrase never costs a session. SetAside alone moves a damaged
 // value away, and destroys nothing.
 //
+// # Many sessions
+//
+// The stores have a List method that returns the keys of what they keep. Keys
+// that a file store cannot decrypt it cannot list: what is damaged is left out,
+// and the error beside the list says so. [Sealed] lists if the store under it
+// does.
+//
 // # At rest
 //
 // A value is sealed with AES-256-GCM under a key that is derived, with

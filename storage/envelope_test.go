@@ -218,6 +218,9 @@ func TestBiggest(t *testing.T) {
 	if got, err := s.Load(ctx, name); err != nil || !bytes.Equal(got, value) {
 		t.Errorf("loaded %d bytes of %d (%v)", len(got), len(value), err)
 	}
+	if keys, err := s.List(ctx); err != nil || len(keys) != 1 || keys[0] != name {
+		t.Errorf("listed %d keys (%v)", len(keys), err)
+	}
 }
 
 // plaintexts are what a value may be sealed from; those that are nil are no
@@ -358,12 +361,25 @@ func FuzzOpen(f *testing.F) {
 		if err != nil && (errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), string(someKey))) {
 			t.Errorf("a bad error: %v", err)
 		}
+		wantListed(t, sealed, err == nil)
 		// Parameters are bounded before anything is computed from them, and
 		// nothing is computed here: there is no passphrase.
 		if _, err := opens(pass, "alice", sealed); err == nil {
 			t.Error("opened without a passphrase")
 		}
 	})
+}
+
+// wantListed lists a store that has sealed under "alice", and fails the test
+// unless that is listed if it can be opened, and only then.
+func wantListed(t *testing.T, sealed []byte, whole bool) {
+	t.Helper()
+	m := storage.NewMemory()
+	mustSave(t, m, "alice", string(sealed))
+	keys, err := storage.Seal(m, someKey).List(context.Background())
+	if whole != (len(keys) == 1 && keys[0] == "alice") || whole != (err == nil) || len(keys) > 1 {
+		t.Errorf("it can be opened: %v, and is listed as %q (%v)", whole, keys, err)
+	}
 }
 
 // FuzzPlaintext seals what whoever has the key may have sealed: it opens under
@@ -385,6 +401,7 @@ func FuzzPlaintext(f *testing.F) {
 		if err != nil && !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%q: got %v, want ErrCorrupt", plain, err)
 		}
+		wantListed(t, sealed, right)
 	})
 }
 

@@ -147,6 +147,17 @@ func (f *File) Save(ctx context.Context, key string, value []byte) error {
 // removal. A directory or a link of that name is left alone: [ErrUnsafe].
 func (f *File) Delete(ctx context.Context, key string) error { return f.dir.Delete(ctx, key) }
 
+// List returns the keys under which values are stored, in no particular order.
+// It reads and opens every sealed file of the directory, asks the Key as Load
+// does, and takes no session lock. A value that is saved anew meanwhile is not
+// missed if its key has ever been locked; a Source locks before it saves.
+//
+// A file that cannot be opened does not tell its key and is left out. The
+// error, which is returned together with the keys of the others, names such
+// files, or the first of each kind, and matches the errors of Load. Temporary
+// files, locks, and what SetAside moved away do not count.
+func (f *File) List(ctx context.Context) ([]string, error) { return f.s.list(ctx) }
+
 // Lock locks the lock file of key. The lock is the kernel's: it is freed when
 // the process dies, however that happens, and excludes goroutines of this
 // process too. A waiter looks again every few milliseconds, up to 50.

@@ -76,6 +76,7 @@ func TestUnreadableDirectory(t *testing.T) {
 	}
 	dir := home(t)
 	s := newFile(t, dir, fixedKey(1))
+	mustSave(t, s, "carol", "v")
 	for _, mode := range []fs.FileMode{0o000, 0o600} {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)

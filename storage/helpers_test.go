@@ -76,8 +76,9 @@ func all(s *storage.File, key string) map[string]error {
 	if lock == nil {
 		unlock()
 	}
+	_, list := s.List(ctx)
 	return map[string]error{
-		"Load": load, "Lock": lock,
+		"Load": load, "Lock": lock, "List": list,
 		"Save": s.Save(ctx, key, []byte("v")), "Delete": s.Delete(ctx, key), "SetAside": s.SetAside(ctx, key),
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -67,6 +69,16 @@ func (m *Memory) Delete(ctx context.Context, key string) error {
 	defer m.mu.Unlock()
 	delete(m.values, key)
 	return nil
+}
+
+// List returns the keys under which values are stored, in no particular order.
+func (m *Memory) List(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.values)), nil
 }
 
 // Lock waits for the exclusive lock of key within this process, at most until

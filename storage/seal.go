@@ -82,6 +82,14 @@ func (s *Sealed) SetAside(ctx context.Context, key string) error {
 	return s.s.vault.SetAside(ctx, key)
 }
 
+// List returns the keys under which values are stored, in no particular order,
+// if the underlying store has a List method as freshtoken.Lister has it; if it
+// has not, an error that is errors.ErrUnsupported. It loads and opens every
+// value. What cannot be opened is left out, as is what the underlying store
+// leaves out: the error, which is returned together with the keys, says so, and
+// matches those of Load.
+func (s *Sealed) List(ctx context.Context) ([]string, error) { return s.s.list(ctx) }
+
 // reserved begins the underlying keys that are not a user's.
 const reserved = "freshtoken.seal/"
 
@@ -146,6 +154,43 @@ func (w wrapped) samples(ctx context.Context) iter.Seq2[sample, error] {
 			yield(sample{from: "the entry " + reserved + "key", sealed: sealed, err: err}, nil)
 		default:
 			yield(sample{}, err)
+		}
+	}
+}
+
+// A lister is freshtoken.Lister, stated again.
+type lister interface {
+	List(ctx context.Context) ([]string, error)
+}
+
+func (w wrapped) values(ctx context.Context) iter.Seq2[sample, error] {
+	return func(yield func(sample, error) bool) {
+		l, ok := w.store.(lister)
+		if !ok {
+			yield(sample{}, fmt.Errorf("storage: the store under Seal, a %T, has no method List(context.Context) ([]string, error); "+
+				"give it one, or keep a list of the keys yourself: %w", w.store, errors.ErrUnsupported))
+			return
+		}
+		keys, err := l.List(ctx)
+		if err != nil && !yield(sample{from: "the store under Seal", err: err}, nil) {
+			return
+		}
+		for _, key := range keys {
+			if strings.HasPrefix(key, reserved) && !strings.HasPrefix(key, reserved+"=") {
+				continue // the marker, or set aside
+			}
+			sealed, err := w.store.Load(ctx, key)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // deleted meanwhile
+			}
+			if !yield(sample{
+				from:   fmt.Sprintf("the entry %q", key),
+				sealed: sealed,
+				err:    err,
+				holds:  func(name string) bool { return underlying(name) == key },
+			}, nil) {
+				return
+			}
 		}
 	}
 }

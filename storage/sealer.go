@@ -20,6 +20,10 @@ type vault interface {
 	// only if it is certain that the vault has none. An error ends it.
 	samples(ctx context.Context) iter.Seq2[sample, error]
 
+	// values yields all of the values, but for those set aside. An error ends
+	// it.
+	values(ctx context.Context) iter.Seq2[sample, error]
+
 	// lockKey takes the lock under which a key is made. It is held while the
 	// first value is saved, and is taken after a session's lock, never before.
 	lockKey(ctx context.Context) (unlock func() error, err error)
@@ -34,6 +38,10 @@ type sample struct {
 	from   string // which it is, for people
 	sealed []byte
 	err    error // why this one cannot be read, though others may be
+
+	// holds reports whether the value of the key name belongs in this place;
+	// nil for what is no value.
+	holds func(name string) bool
 }
 
 // A sealer encrypts what a vault keeps. It decides which key seals a value and
@@ -212,22 +220,15 @@ func (s *sealer) existing(ctx context.Context) (*material, error) {
 
 // unlock returns the key that h was made with.
 func (s *sealer) unlock(ctx context.Context, h header) (*material, error) {
+	return s.unlockWith(ctx, h, s.ask)
+}
+
+// unlockWith is unlock with another way to ask.
+func (s *sealer) unlockWith(ctx context.Context, h header, ask func(context.Context, []byte) (*material, error)) (*material, error) {
 	if m := s.recall(h); m != nil {
 		return m, nil
 	}
-	if s.key == nil {
-		return nil, errNoKey
-	}
-	key, err := s.key.Get(ctx, h.params)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		// Not wrapped: a session whose key is lost is not absent.
-		return nil, fmt.Errorf("storage: %w: %v; restore the key from a backup, "+
-			"or remove the sealed data and log in again", ErrKeyMissing, err)
-	case err != nil:
-		return nil, err
-	}
-	m, err := newMaterial(key, h.params)
+	m, err := ask(ctx, h.params)
 	if err != nil {
 		return nil, err
 	}
@@ -236,6 +237,23 @@ func (s *sealer) unlock(ctx context.Context, h header) (*material, error) {
 	}
 	s.remember(m)
 	return m, nil
+}
+
+// ask asks the Key for the key that was made with these parameters.
+func (s *sealer) ask(ctx context.Context, params []byte) (*material, error) {
+	if s.key == nil {
+		return nil, errNoKey
+	}
+	key, err := s.key.Get(ctx, params)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Not wrapped: a session whose key is lost is not absent.
+		return nil, fmt.Errorf("storage: %w: %v; restore the key from a backup, "+
+			"or remove the sealed data and log in again", ErrKeyMissing, err)
+	case err != nil:
+		return nil, err
+	}
+	return newMaterial(key, params)
 }
 
 // mint returns a key for a vault without values.
