@@ -278,6 +278,9 @@ func testGoroutines(t *testing.T, s Store) {
 		}
 		cancel()
 		unlock()
+		if l, ok := s.(lister); ok {
+			l.List(context.Background())
+		}
 		if err := s.Delete(context.Background(), "a"); err != nil {
 			t.Errorf("Delete: %v", err)
 		}

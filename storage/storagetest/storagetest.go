@@ -34,7 +34,9 @@ type Store interface {
 
 // Run checks a store within this process: what is absent and what is not,
 // sizes, keys that nearly coincide, whole values under concurrent writers,
-// mutual exclusion of Lock, contexts, and that no goroutine stays.
+// mutual exclusion of Lock, contexts, and that no goroutine stays. If the store
+// is a freshtoken.Lister as well, its List is checked, too; that it is not, or
+// that its List fails with errors.ErrUnsupported, is no failure.
 //
 // It calls open once for every subtest. Each call returns an empty store, and
 // registers with t.Cleanup what has to be cleaned up. A store that cannot keep
@@ -51,6 +53,8 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"bytes are the caller's to modify", testAliasing},
 		{"keys that differ never meet", testKeys},
 		{"concurrent readers see whole values", testWhole},
+		{"what is stored is listed", testList},
+		{"a list is right while others save", testListWhile},
 		{"a lock can be taken again", testUnlockThenLock},
 		{"locks of other keys are free", testLocksOfOtherKeys},
 		{"a lock excludes goroutines", testExclusion},

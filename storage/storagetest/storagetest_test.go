@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,11 +66,19 @@ func folded(m storagetest.Store, fold func(string) string) *broken {
 	}
 }
 
-// flaws are what the suite has to find, each with the subtest that finds it.
-var flaws = map[string]struct {
+// A flaw is what the suite has to find, with the subtest that finds it.
+type flaw struct {
 	finds string
 	open  func(m storagetest.Store) storagetest.Store
-}{
+}
+
+func allFlaws() map[string]flaw {
+	all := listFlaws()
+	maps.Copy(all, flaws)
+	return all
+}
+
+var flaws = map[string]flaw{
 	"absent is nil":          {"absent", func(m storagetest.Store) storagetest.Store { return &broken{Store: m, load: swallow(m)} }},
 	"absent is another kind": {"absent", func(m storagetest.Store) storagetest.Store { return &broken{Store: m, load: rename(m)} }},
 	"case is ignored":        {"keys_that_differ", func(m storagetest.Store) storagetest.Store { return folded(m, strings.ToLower) }},
@@ -212,7 +221,7 @@ const envFlaw = "STORAGETEST_TEST_FLAW"
 
 // TestFlawed is run in a child process alone, where it must fail.
 func TestFlawed(t *testing.T) {
-	flaw, ok := flaws[os.Getenv(envFlaw)]
+	flaw, ok := allFlaws()[os.Getenv(envFlaw)]
 	if !ok {
 		t.Skip("runs in a child process alone")
 	}
@@ -225,7 +234,7 @@ func TestFindsFlaws(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, flaw := range flaws {
+	for name, flaw := range allFlaws() {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(exe, "-test.run=^TestFlawed$/"+flaw.finds, "-test.timeout=2m")
 			cmd.Env = append(os.Environ(), envFlaw+"="+name)
