@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 )
 
 // parseIssuer checks an issuer identifier (RFC 8414 section 2). The error is
@@ -29,7 +31,7 @@ func show(issuer string) string {
 		return "it"
 	}
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment = nil, "", false, ""
-	return fmt.Sprintf("%q", sanitize(u.String(), 200))
+	return fmt.Sprintf("%q", endpoint.Sanitize(u.String(), 200))
 }
 
 // parseURL checks a URL that this library, or a browser on its behalf, will
@@ -47,20 +49,13 @@ func parseURL(raw string, insecureHTTP bool) (*url.URL, error) {
 		return nil, errors.New("has a user or password in it")
 	case strings.Contains(raw, "#"):
 		return nil, errors.New("has a fragment")
-	case u.Scheme == "https", u.Scheme == "http" && (insecureHTTP || isLoopback(u.Hostname())):
+	case u.Scheme == "https", u.Scheme == "http" && (insecureHTTP || endpoint.IsLoopback(u.Hostname())):
 		return u, nil
 	case u.Scheme == "http":
 		return nil, errors.New("is plain http to another machine (only https will do, unless the network is trusted and Config.InsecureHTTP is set)")
 	default:
 		return nil, errors.New("is not https")
 	}
-}
-
-// isLoopback reports whether a host name means this machine, as the root
-// package sees it.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // wellKnown returns where the metadata of an issuer may be, in the order in

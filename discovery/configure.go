@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"golang.org/x/oauth2"
 )
 
@@ -24,10 +25,10 @@ const offlineAccess = "offline_access"
 //   - RevocationURL
 //   - RequireIss, if the server names itself in its answers (RFC 9207)
 //
-// It adds the scope offline_access to OAuth2.Scopes if the server lists it:
-// without a refresh token a session ends with its first access token. Take it
-// away again if that is what you want. If Scopes is empty, offline_access will
-// be all that is asked for: name the scopes that you need.
+// It adds the scope offline_access to OAuth2.Scopes if the server lists it and
+// Scopes has any: without a refresh token a session ends with its first access
+// token. Take it away again if that is what you want. Without Scopes the server
+// chooses what to grant, which one scope alone would undo.
 //
 // What is set stays as it is, and is not checked here; freshtoken.New does. The
 // Config that cfg.OAuth2 points to is not written to: cfg gets a changed copy.
@@ -55,7 +56,7 @@ func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 	}
 	o := *cfg.OAuth2
 	o.Scopes = slices.Clone(o.Scopes)
-	if slices.Contains(m.ScopesSupported, offlineAccess) && !slices.Contains(o.Scopes, offlineAccess) {
+	if len(o.Scopes) > 0 && slices.Contains(m.ScopesSupported, offlineAccess) && !slices.Contains(o.Scopes, offlineAccess) {
 		o.Scopes = append(o.Scopes, offlineAccess)
 	}
 	e := &o.Endpoint
@@ -85,5 +86,5 @@ func authStyle(methods []string) (oauth2.AuthStyle, error) {
 		return oauth2.AuthStyleInParams, nil
 	}
 	return 0, fail(ErrClientAuth, "it supports %q: leave ClientSecret out if the client is registered without one (none), authenticate in a Config.Refresher of your own, or set Endpoint.AuthStyle if the metadata is wrong",
-		sanitize(strings.Join(methods, " "), 200))
+		endpoint.Sanitize(strings.Join(methods, " "), 200))
 }

@@ -140,7 +140,7 @@ func TestOfflineAccess(t *testing.T) {
 	for name, test := range map[string]struct{ has, listed, want []string }{
 		"added":                         {[]string{"a"}, []string{"a", "offline_access"}, []string{"a", "offline_access"}},
 		"added, beside the spare room":  {spare, []string{"offline_access"}, []string{"a", "offline_access"}},
-		"added to none":                 {nil, []string{"offline_access"}, []string{"offline_access"}},
+		"not added to none":             {nil, []string{"offline_access"}, nil},
 		"there already":                 {[]string{"offline_access", "a"}, []string{"offline_access"}, []string{"offline_access", "a"}},
 		"not listed":                    {[]string{"a"}, []string{"a", "OFFLINE_ACCESS", "offline_access.x"}, []string{"a"}},
 		"not listed, and asked for":     {[]string{"offline_access"}, nil, []string{"offline_access"}},

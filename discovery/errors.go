@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 )
 
 // Errors to branch on, with errors.Is. The text of each says what to do.
@@ -57,7 +58,7 @@ func (a absent) Error() string { return string(a) }
 // terminal: some of them quote what the server sent.
 type networkError struct{ err error }
 
-func (n networkError) Error() string { return sanitize(n.err.Error(), 300) }
+func (n networkError) Error() string { return endpoint.Sanitize(n.err.Error(), 300) }
 func (n networkError) Unwrap() error { return n.err }
 
 // unavailable makes an error of a request that failed at address.
@@ -71,19 +72,6 @@ func unavailable(address string, err error) error {
 		advice = "check the issuer, and which certificates the HTTP client trusts"
 	}
 	return fail(ErrUnavailable, "%s: %w: %s", address, networkError{err}, advice)
-}
-
-// sanitize makes a foreign text inert and not too long.
-func sanitize(s string, limit int) string {
-	if len(s) > limit {
-		s = s[:limit]
-	}
-	return strings.Map(func(r rune) rune {
-		if !printable(r) && r != ' ' {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // printable reports whether r is a visible character of ASCII. URLs consist of

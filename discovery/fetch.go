@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 )
 
 // Bounds on what a server can do to the one who asks it.
@@ -94,7 +96,7 @@ func get(ctx context.Context, client *http.Client, address string) ([]byte, erro
 			return nil, fmt.Errorf("%w: a redirect to something that cannot be followed: check the issuer, or %s", ErrInvalid, instead)
 		case origin(next) != home:
 			return nil, fmt.Errorf("%w: a redirect to %q, which is another origin and not followed: if the server has moved, use its new issuer, or %s",
-				ErrInvalid, sanitize(origin(next), 200), instead)
+				ErrInvalid, endpoint.Sanitize(origin(next), 200), instead)
 		}
 		at = next
 	}
@@ -125,7 +127,7 @@ func getOnce(ctx context.Context, client *http.Client, at *url.URL) (data []byte
 		return nil, "", absent(fmt.Sprintf("status %d", code))
 	case kind != "application/json" && !strings.HasSuffix(kind, "+json"):
 		// A page of a web application, say, that has one for every address.
-		return nil, "", absent(fmt.Sprintf("of type %q, not application/json", sanitize(kind, 60)))
+		return nil, "", absent(fmt.Sprintf("of type %q, not application/json", endpoint.Sanitize(kind, 60)))
 	}
 	// What counts is what comes out of net/http, which may have unpacked it.
 	data, err = io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))

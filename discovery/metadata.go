@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"unicode/utf8"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 )
 
 // Metadata is what an authorization server says of itself (RFC 8414 section 2,
@@ -74,7 +75,7 @@ func parse(data []byte, issuer string, insecureHTTP bool) (*Metadata, error) {
 		return nil, absent("a JSON object without an issuer") // many an API answers everything like that
 	case m.Issuer != issuer:
 		return nil, fmt.Errorf("%w: the metadata is that of %q, not of %q: if it is the same server, use the former, to the last character; if not, somebody else answers in its place",
-			ErrIssuer, sanitize(m.Issuer, 200), sanitize(issuer, 200))
+			ErrIssuer, endpoint.Sanitize(m.Issuer, 200), endpoint.Sanitize(issuer, 200))
 	}
 	m.AuthorizationEndpoint = in.endpoint("authorization_endpoint")
 	m.TokenEndpoint = in.endpoint("token_endpoint")
@@ -110,30 +111,10 @@ type document struct {
 // readMembers takes an object apart. encoding/json into a struct would not do:
 // it takes TOKEN_ENDPOINT for token_endpoint, and the last of two.
 func readMembers(data []byte) (*document, error) {
-	const bad = absent("not a JSON object")
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	in := json.NewDecoder(bytes.NewReader(data))
-	if t, err := in.Token(); err != nil || t != json.Delim('{') || !utf8.Valid(data) {
-		return nil, bad
-	}
-	d := &document{members: make(map[string]json.RawMessage), repeated: make(map[string]bool)}
-	for in.More() {
-		t, err := in.Token()
-		name, ok := t.(string)
-		var value json.RawMessage
-		if err != nil || !ok || in.Decode(&value) != nil {
-			return nil, bad
-		}
-		if _, dup := d.members[name]; dup {
-			d.repeated[name] = true
-		}
-		d.members[name] = value
-	}
-	if _, err := in.Token(); err != nil {
-		return nil, bad
-	}
-	if _, err := in.Token(); err != io.EOF {
-		return nil, bad
+	d := &document{members: make(map[string]json.RawMessage)}
+	var err error
+	if d.repeated, err = endpoint.Object(data, d.members); err != nil || !utf8.Valid(data) {
+		return nil, absent("not a JSON object")
 	}
 	for name := range d.repeated {
 		delete(d.members, name)
