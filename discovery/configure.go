@@ -34,6 +34,10 @@ const offlineAccess = "offline_access"
 // Config that cfg.OAuth2 points to is not written to: cfg gets a changed copy.
 // On an error cfg is untouched. No session is read or written.
 //
+// If cfg.Store is set, the metadata is kept there, and used for a day without
+// asking again, and for as long as the server cannot be reached. What the Store
+// fails with does not matter here.
+//
 // OAuth2.ClientID and Issuer are required. Beware of setting Issuer in a
 // program that did without: stored sessions are bound to it, and its users
 // have to log in again.
@@ -50,7 +54,7 @@ func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 	case cfg.Issuer == "":
 		return nil, errors.New("discovery: Config.Issuer is empty: set it to the server's issuer identifier, such as https://login.example.com")
 	}
-	m, err := fetch(ctx, cfg.HTTPClient, cfg.Issuer, cfg.InsecureHTTP)
+	m, err := ask(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -16,11 +16,13 @@
 // A program whose users bring their own server, or that talks to many, needs
 // [Configure]: the issuer is all that its users have to know.
 //
-// A program that talks to one server may as well write the endpoints down.
-// Print once what [Fetch] finds, and copy it into the program. That saves a
-// request at each start, and a program that starts while the server is down
-// can still use the tokens that it has. Keep Config.Issuer as it is: stored
-// sessions are bound to it.
+// A program that talks to one server may as well write the endpoints down:
+// print once what [Fetch] finds, and copy it. Either way Config.Issuer stays as
+// it is, since stored sessions are bound to it.
+//
+// Configure keeps the metadata in Config.Store, sealed like a session, and asks
+// once a day. So a program starts without it being asked for, and while the
+// server is down it can still use the tokens that it has.
 //
 // # What is believed
 //
@@ -34,7 +36,7 @@
 //
 // # When it fails
 //
-// A failure costs no session: this package touches nothing that is stored, and
+// A failure costs no session: this package touches none that is stored, and
 // leaves the Config as it was. Do not take it for a reason to log in again.
 // Branch on the errors with errors.Is: [ErrUnavailable] passes as a rule, the
 // others are about the Config or the server, and say what to change. Of

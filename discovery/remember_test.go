@@ -1,0 +1,94 @@
+package discovery_test
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/discovery"
+	"github.com/freshtoken/freshtoken/storage"
+	"golang.org/x/oauth2"
+)
+
+func TestMetadataIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		web := newWeb(t)
+		store := storage.NewMemory()
+		serve := func(p page) { web.host("as.test", map[string]http.Handler{oauthForm: p}) }
+		start := func() (*discovery.Metadata, freshtoken.Config, error) {
+			cfg := freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "app"}, Issuer: as, HTTPClient: web.client(), Store: store}
+			m, err := discovery.Configure(t.Context(), &cfg)
+			return m, cfg, err
+		}
+		wantToken := func(when, want string, requests int) {
+			t.Helper()
+			_, cfg, err := start()
+			if err != nil || cfg.OAuth2.Endpoint.TokenURL != want || len(web.asked) != requests {
+				t.Errorf("%s: token endpoint %q after %d requests, error %v; want %q after %d",
+					when, cfg.OAuth2.Endpoint.TokenURL, len(web.asked), err, want, requests)
+			}
+		}
+		serve(page{body: doc(as, everything...)})
+		first, cfg, err := start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantToken("at once", "https://as.test/token", 1)
+		serve(page{status: http.StatusServiceUnavailable})
+		time.Sleep(24*time.Hour - time.Second)
+		wantToken("within a day", "https://as.test/token", 1)
+		time.Sleep(time.Second)
+		wantToken("while the server is down", "https://as.test/token", 2)
+		time.Sleep(30 * 24 * time.Hour)
+		again, same, err := start()
+		if err != nil || !reflect.DeepEqual(first, again) || !reflect.DeepEqual(cfg.OAuth2, same.OAuth2) ||
+			cfg.RevocationURL != same.RevocationURL || cfg.RequireIss != same.RequireIss {
+			t.Errorf("what is remembered differs from what was said (error %v)", err)
+		}
+		serve(page{body: doc(as, `"token_endpoint": "https://as.test/new"`)})
+		wantToken("when it is back", "https://as.test/new", 4)
+		wantToken("and after that", "https://as.test/new", 4)
+
+		// What speaks against the server is not covered up.
+		time.Sleep(25 * time.Hour)
+		serve(page{body: doc("https://evil.test", everything...)})
+		_, _, err = start()
+		wantError(t, err, discovery.ErrIssuer)
+		serve(page{status: http.StatusNotFound})
+		_, _, err = start()
+		wantError(t, err, discovery.ErrNotFound)
+	})
+}
+
+// What is remembered is read as strictly as what a server says.
+func TestWhatIsRememberedIsChecked(t *testing.T) {
+	key := "freshtoken/1/metadata/15:" + as
+	now := time.Now().UTC().Format(time.RFC3339)
+	for name, value := range map[string]string{
+		"not JSON":             `{`,
+		"no document":          `{"fetched": "` + now + `"}`,
+		"of another issuer":    `{"fetched": "` + now + `", "document": ` + doc("https://evil.test", everything...) + `}`,
+		"with plain endpoints": `{"fetched": "` + now + `", "document": ` + doc(as, `"token_endpoint": "http://as.test/token"`) + `}`,
+		"of tomorrow":          `{"fetched": "` + time.Now().Add(25*time.Hour).UTC().Format(time.RFC3339) + `", "document": ` + doc(as, `"token_endpoint": "https://old.test/"`) + `}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			web := newWeb(t)
+			web.host("as.test", map[string]http.Handler{oauthForm: page{body: doc(as, everything...)}})
+			store := storage.NewMemory()
+			if err := store.Save(t.Context(), key, []byte(value)); err != nil {
+				t.Fatal(err)
+			}
+			cfg := freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "app"}, Issuer: as, HTTPClient: web.client(), Store: store}
+			if _, err := discovery.Configure(t.Context(), &cfg); err != nil || cfg.OAuth2.Endpoint.TokenURL != "https://as.test/token" {
+				t.Errorf("token endpoint %q, error %v", cfg.OAuth2.Endpoint.TokenURL, err)
+			}
+			if data, err := store.Load(t.Context(), key); err != nil || strings.Contains(string(data), "evil") {
+				t.Errorf("it is not replaced: error %v", err)
+			}
+		})
+	}
+}
