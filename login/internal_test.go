@@ -100,12 +100,12 @@ func TestMachines(t *testing.T) {
 	const address = "https://as.test/authorize?redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback"
 	here := machine{"linux", func(string) string { return "" }}
 	there := machine{"linux", func(name string) string { return map[string]string{"SSH_TTY": "/dev/pts/1"}[name] }}
-	for _, text := range []string{here.invitation(address, true), here.invitation(address, false), there.invitation(address, false)} {
+	for _, text := range []string{here.invitation(address, "log in", true), here.invitation(address, "log in", false), there.invitation(address, "log in", false)} {
 		if !strings.Contains(text, address) {
 			t.Errorf("R8252-5: the address is not shown: %s", text)
 		}
 	}
-	if text := there.invitation(address, false); !strings.Contains(text, "ssh -N -L 4711:127.0.0.1:4711") {
+	if text := there.invitation(address, "log in", false); !strings.Contains(text, "ssh -N -L 4711:127.0.0.1:4711") {
 		t.Errorf("who comes by ssh is not told how to come back: %s", text)
 	}
 }
@@ -113,7 +113,7 @@ func TestMachines(t *testing.T) {
 // The page is to be read by everybody: WCAG 2.2, success criterion 1.4.6 for
 // text, 1.4.11 for the sign.
 func TestContrast(t *testing.T) {
-	text := string(standardPage(nil))
+	text := string(loginPage(nil))
 	dark := strings.Index(text, "@media")
 	for name, css := range map[string]string{"light": text[:dark], "dark": text[dark:]} {
 		color := func(v string) float64 {

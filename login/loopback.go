@@ -80,7 +80,11 @@ func (l Loopback) authenticate(ctx context.Context, cfg *freshtoken.Config) (*oa
 	if err != nil {
 		return nil, err
 	}
-	r, err := listen(cfg.OAuth2.RedirectURL, a.state, l.Page)
+	page := l.Page
+	if page == nil {
+		page = loginPage
+	}
+	r, err := listen(cfg.OAuth2.RedirectURL, a.state, page)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +160,7 @@ func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorizat
 	patience := time.NewTimer(limit)
 	defer patience.Stop()
 	address := a.address(r.uri)
-	if err := l.Prompt.browse(ctx, address); err != nil {
+	if err := l.Prompt.browse(ctx, address, "log in"); err != nil {
 		return nil, fmt.Errorf("asking to log in: %w", err)
 	}
 	var got callback
@@ -165,7 +169,7 @@ func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorizat
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-patience.C:
-		return nil, r.late(limit)
+		return nil, r.late(limit, "log in")
 	}
 	code, err := got.judge(cfg)
 	if err != nil {

@@ -10,12 +10,20 @@ import (
 // The pages that the browser shows. They are the same for everybody: nothing of
 // a request or of an error is in them.
 
-// standardPage is the page at the end of a login.
-func standardPage(err error) []byte {
+// loginPage is the page at the end of a login.
+func loginPage(err error) []byte {
 	if err != nil {
 		return page("The login did not work", "You can close this window and go back to the program, which tells why.", crossIcon, "bad")
 	}
 	return page("You are logged in", "You can close this window and go back to the program.", checkIcon, "good")
+}
+
+// logoutPage is the page at the end of a logout.
+func logoutPage(err error) []byte {
+	if err != nil {
+		return page("The logout did not work", "You can close this window and go back to the program, which tells why.", crossIcon, "bad")
+	}
+	return page("You are logged out", "You can close this window.", checkIcon, "good")
 }
 
 // refusePage answers what is not the end of this login.

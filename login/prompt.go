@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,13 +40,14 @@ type Code struct {
 	Expiry   time.Time // when it is too late
 }
 
-func (p Prompt) browse(ctx context.Context, address string) error {
+// browse has the person visit an address, to log in or to log out.
+func (p Prompt) browse(ctx context.Context, address, to string) error {
 	if p.Browse != nil {
 		return p.Browse(ctx, address)
 	}
 	m := thisMachine()
 	opened := m.hasBrowser() && OpenBrowser(address) == nil
-	fmt.Fprint(os.Stderr, m.invitation(address, opened))
+	fmt.Fprint(os.Stderr, m.invitation(address, to, opened))
 	return nil
 }
 
@@ -100,13 +102,14 @@ func (m machine) hasBrowser() bool {
 }
 
 // invitation is what a terminal shows.
-func (m machine) invitation(address string, opened bool) string {
+func (m machine) invitation(address, to string, opened bool) string {
 	if opened {
-		return fmt.Sprintf("Log in with the browser that has opened, or open this address on this machine:\n\n  %s\n\n", address)
+		return fmt.Sprintf("To %s, go on in the browser that has opened, or open this address on this machine:\n\n  %s\n\n", to, address)
 	}
-	s := fmt.Sprintf("To log in, open this address in a browser on this machine:\n\n  %s\n\n", address)
+	s := fmt.Sprintf("To %s, open this address in a browser on this machine:\n\n  %s\n\n", to, address)
 	if u, err := url.Parse(address); err == nil && m.remote() {
-		if back, err := url.Parse(u.Query().Get("redirect_uri")); err == nil && back.Port() != "" {
+		q := u.Query()
+		if back, err := url.Parse(cmp.Or(q.Get("redirect_uri"), q.Get("post_logout_redirect_uri"))); err == nil && back.Port() != "" {
 			s += fmt.Sprintf("If the browser is on the machine that you come from by ssh, first run there\n\n  ssh -N -L %s:%s <this machine>\n\n",
 				back.Port(), back.Host)
 		}

@@ -53,9 +53,6 @@ const maxHeader = 64 << 10
 
 // listen starts a receiver for a redirect URI as the program gives it.
 func listen(redirect, state string, page func(error) []byte) (*receiver, error) {
-	if page == nil {
-		page = standardPage
-	}
 	hosts, port, path, err := parseRedirect(redirect)
 	if err != nil {
 		return nil, err
@@ -193,14 +190,14 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// late is the error of a login that nobody has finished.
-func (r *receiver) late(limit time.Duration) error {
+// late is the error of a login, or a logout, that nobody has finished.
+func (r *receiver) late(limit time.Duration, to string) error {
 	back := r.uri
 	if u, err := url.Parse(r.uri); err == nil {
 		u.Host = u.Hostname()
 		back = u.String()
 	}
-	err := wrap(ErrTimeout, "the browser has not come back within %v: log in again; if it shows an error about the redirect URI, register %s for this client at the server", limit, back)
+	err := wrap(ErrTimeout, "the browser has not come back within %v: %s again; if it shows an error about the redirect URI, register %s for this client at the server", limit, to, back)
 	if n := r.strays.Load(); n > 0 {
 		err = fmt.Errorf("%w (%w: %d were refused, which some other program or page has sent)", err, ErrState, n)
 	}
