@@ -146,11 +146,7 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 	t.unburied = s.isDead(stored)
 	switch verdict := reconcile(t.session, !t.unsaved, stored); {
 	case t.unburied:
-		if err := s.put(t.session); err == nil {
-			t.unburied = false
-		} else {
-			s.retrySave()
-		}
+		t.unburied = s.put(t.session) != nil
 	case verdict == gone:
 		s.adopt(nil)
 	case verdict == believe:

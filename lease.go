@@ -169,7 +169,8 @@ func (s *Source) lock(ctx context.Context, key string) (unlock func() error, lat
 
 // release gives the session lock back, unless something that no other process
 // has seen depends on it: tokens that are not saved yet, or a store call that
-// may still take effect. Then the lock is kept, and saving is tried again.
+// may still take effect. Then the lock is kept, and saving is tried again. A
+// tombstone is tried again, too, without the lock.
 func (s *Source) release(unlock func() error) {
 	t := &s.inTurn
 	if t.unsaved && !s.cfg.InsecureUnsaved || t.landing {
@@ -177,7 +178,11 @@ func (s *Source) release(unlock func() error) {
 		s.retrySave()
 		return
 	}
-	t.saveFailures = 0
+	if t.unburied && !isDamaged(t.unread) {
+		s.retrySave()
+	} else {
+		t.saveFailures = 0
+	}
 	s.unlock(unlock)
 }
 
@@ -210,11 +215,16 @@ func (s *Source) load(limit time.Duration) (*record, error) {
 	if err != nil {
 		return nil, damaged(wrap(ErrStore, "reading the session: %w", err))
 	}
+	return s.cfg.binding().open(data)
+}
+
+// open decodes what is stored for the session of b.
+func (b binding) open(data []byte) (*record, error) {
 	r, err := decodeRecord(data)
 	if err != nil {
 		return nil, damaged(wrap(ErrStore, "%w", err))
 	}
-	if r.Binding != s.cfg.binding() {
+	if r.Binding != b {
 		return nil, wrap(ErrMismatch, "it was issued by %s to the client %q; nothing was changed",
 			endpoint.WithoutQuery(r.Binding.Issuer), endpoint.Sanitize(r.Binding.ClientID, 100))
 	}
@@ -231,6 +241,17 @@ func (s *Source) save(r *record, limit time.Duration) error {
 	}
 	if err != nil {
 		return wrap(ErrStore, "saving the session: %w", err)
+	}
+	return nil
+}
+
+// remove deletes what is stored.
+func (s *Source) remove() error {
+	_, err := call(s, saveTime, true, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.store.Delete(ctx, s.key)
+	})
+	if err != nil {
+		return wrap(ErrStore, "removing the session: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package freshtoken
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"time"
 )
 
@@ -83,50 +84,81 @@ func (s *Source) replace(fresh *record) (known bool, err error) {
 }
 
 // logout is Logout, in its turn.
-func (s *Source) logout() error {
+func (s *Source) logout() error { return s.endSession(false) }
+
+// endSession ends the session, and with forget removes even the note of its end
+// from the store. If the store cannot be locked or read, what is in memory ends
+// all the same, and a later flight sees to the rest.
+func (s *Source) endSession(forget bool) error {
 	t := &s.inTurn
 	unlock, err := s.acquire(lockTime)
-	if err != nil {
+	switch {
+	case err == nil:
+		defer s.release(unlock)
+	case errors.Is(err, ErrStore):
+		defer func() {
+			if t.unsaved || t.unburied {
+				s.retrySave()
+			}
+		}()
+	default:
 		return err
 	}
-	defer s.release(unlock)
-	stored, err := s.load(personTime)
-	if err == nil && reconcile(t.session, !t.unsaved, stored) != keep {
+	var stored *record
+	if err == nil {
+		stored, err = s.load(personTime)
+		t.unread = err
+	}
+	known := err == nil
+	if known && reconcile(t.session, !t.unsaved, stored) != keep {
 		s.adopt(stored)
 	}
 	r := t.session
 	if stored != nil && stored.Ended == nil && r != nil && r.Ended != nil {
 		r = stored // an earlier Logout could not write the tombstone
 	}
-	if r == nil || r.Ended != nil && r.Ended.LoggedOut {
-		if err != nil {
-			return err
-		}
-		s.show(nil)
-		return nil
-	}
+	over := r == nil || r.loggedOut()
 	var unrevoked error
-	if r.Ended == nil {
-		unrevoked = s.revoke(r)
+	switch {
+	case !over:
+		unrevoked, err = s.bury(r, err)
+	case known:
+		t.unsaved, t.unburied = false, false // nothing is stored that would have to end
+		s.show(nil)
 	}
-	tomb := r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), LoggedOut: true})
-	t.session, t.unsaved = tomb, false
-	if r.Ended == nil {
-		t.dead = digest(r.credential()) // should the tombstone not be saved
+	if forget && known && (!over || stored != nil) {
+		if err = s.remove(); err == nil {
+			t.unsaved, t.unburied = false, false
+		}
 	}
-	if err == nil { // what cannot be read is not overwritten
-		err = s.save(tomb, personTime)
-	}
-	if t.unburied = err != nil; t.unburied {
-		s.retrySave()
-	}
-	s.note(err)
-	s.show(nil)
-	s.emit(EventLoggedOut, err)
 	if err != nil {
 		return err
 	}
 	return unrevoked
+}
+
+// bury ends r, which is in memory, stored, or both. err says why the store
+// cannot be told; nil: it can.
+func (s *Source) bury(r *record, err error) (unrevoked, failed error) {
+	t := &s.inTurn
+	t.session = r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), LoggedOut: true})
+	if r.Ended == nil {
+		t.dead = digest(r.credential()) // should the tombstone not be saved
+		s.show(nil)                     // nobody uses the token while the server is asked
+		unrevoked = s.revoke(r)
+	}
+	if err == nil { // what cannot be read is not overwritten
+		err = s.save(t.session, personTime)
+	}
+	if err == nil {
+		t.unsaved = false
+	}
+	// What never was in the store stays so, with the lock: what is there is older.
+	t.unburied = err != nil && !t.unsaved
+	s.note(err)
+	s.show(nil)
+	s.emit(EventLoggedOut, err)
+	return unrevoked, err
 }
 
 // retrySave has a later flight save what could not be saved.
@@ -196,6 +228,9 @@ func (s *Source) finish() error {
 	unlock := t.held
 	t.held = nil
 	s.unlock(unlock)
+	if t.unsaved && t.session.loggedOut() {
+		return nil // Logout has told that the store could not be
+	}
 	if t.unsaved {
 		if err == nil {
 			err = s.Status().LastError

@@ -200,10 +200,14 @@ func (r *record) with(edit func(*record)) *record {
 	return &c
 }
 
-// tombstone returns the record that stays when the session is over.
+// loggedOut reports whether r, which may be nil, is the note that Logout left.
+func (r *record) loggedOut() bool { return r != nil && r.Ended != nil && r.Ended.LoggedOut }
+
+// tombstone returns the record that stays when the session is over. It has no
+// tokens, but knows those of the login if it sees them.
 func (r *record) tombstone(e ending) *record {
 	return &record{Version: recordVersion, Binding: r.Binding, ID: r.ID, Generation: r.Generation, Started: r.Started,
-		Ended: &e, unknown: r.unknown}
+		Origin: r.Origin, OriginAccess: r.OriginAccess, Ended: &e, unknown: r.unknown}
 }
 
 // marked returns r with a mark for its refresh token, padded. The time of an
@@ -231,7 +235,7 @@ func (r *record) interrupted() time.Time {
 // r has, but hardly with the same access token.
 func (r *record) isFrom(login *record) bool {
 	renewed := r.RefreshToken == login.RefreshToken && login.OriginAccess != "" && login.OriginAccess != r.OriginAccess
-	return r.Ended == nil && r.Origin != "" && r.Origin == login.Origin && !renewed
+	return r.Ended == nil && login.Ended == nil && r.Origin != "" && r.Origin == login.Origin && !renewed
 }
 
 // credential returns what the session's next refresh rests on.

@@ -121,7 +121,6 @@ func (s *Source) ended(r *record, e *RefreshError) error {
 		// same. (If the store has older tokens, which are spent, the lock is
 		// kept.)
 		t.unburied = true
-		s.retrySave()
 	}
 	return s.fail(e, glance)
 }

@@ -248,14 +248,17 @@ func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 	return public(s.detached(ctx, func() error { return s.setToken(g, start) }))
 }
 
-// Logout ends the session: it revokes the tokens, if Config.RevocationURL is
-// set, and replaces the stored session with a note that it is over, whether or
-// not the server could be reached. Nothing brings the session back but a new
-// login. Other processes notice when their access token is due or rejected.
+// Logout ends the session: it stops handing out the token, revokes the tokens,
+// if Config.RevocationURL is set, within ten seconds, and replaces the stored
+// session with a note that it is over, whether or not the server could be
+// reached. Nothing brings the session back but a new login. Other processes
+// notice when their access token is due or rejected.
 //
-// ErrNotRevoked tells that the server did not confirm the revocation.
-// ErrLocked and ErrStore tell that the stored session is still there. Without a
-// session, Logout does nothing. If ctx ends first, it may still take effect.
+// ErrNotRevoked tells that the server did not confirm the revocation. ErrLocked
+// tells that nothing has happened. ErrStore tells that the session is over here,
+// and still stored, for other processes to use; if the Source knew it, it goes
+// on trying to write the note until Close. Without a session, Logout does
+// nothing. If ctx ends first, it may still take effect.
 func (s *Source) Logout(ctx context.Context) error {
 	return public(s.detached(ctx, s.logout))
 }

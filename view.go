@@ -185,10 +185,12 @@ func (s *Source) describeStatus(v *view) {
 }
 
 // isDead reports whether a stored record is of a session that is over, though
-// the store could not be told. The turn is held.
+// the store could not be told. A new login may have brought the same refresh
+// token. The turn is held.
 func (s *Source) isDead(stored *record) bool {
-	dead := s.inTurn.dead
-	return dead != "" && stored != nil && stored.Ended == nil && digest(stored.credential()) == dead
+	t := &s.inTurn
+	return t.dead != "" && stored != nil && stored.Ended == nil && t.session != nil && stored.ID == t.session.ID &&
+		digest(stored.credential()) == t.dead
 }
 
 // adopt makes what is stored the session in memory; nil: nobody is logged in.
