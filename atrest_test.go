@@ -204,3 +204,28 @@ func TestAtRest(t *testing.T) {
 		}
 	})
 }
+
+// treeOf are the paths below dir.
+func treeOf(t *testing.T, dir string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		paths = append(paths, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// damage cuts all session files below dir.
+func damage(t *testing.T, dir string) {
+	t.Helper()
+	for _, path := range treeOf(t, dir) {
+		if strings.HasSuffix(path, ".session") {
+			if err := os.Truncate(path, 40); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

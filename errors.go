@@ -76,6 +76,15 @@ func public(err error) error {
 	return &named{err}
 }
 
+// unnamed takes the package's name off again, from an error that becomes part
+// of another.
+func unnamed(err error) error {
+	if n, ok := err.(*named); ok {
+		return n.err
+	}
+	return err
+}
+
 type named struct{ err error }
 
 func (n *named) Error() string { return "freshtoken: " + n.err.Error() }

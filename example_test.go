@@ -148,6 +148,48 @@ func ExampleRefresher() {
 	// Output: token-1 <nil>
 }
 
+// A program with several accounts at one server.
+func ExampleSources() {
+	server := oauthtest.New(oauthtest.Options{})
+	all, err := freshtoken.NewSources(freshtoken.Config{
+		OAuth2:     server.OAuth2(),
+		Store:      storage.NewMemory(),
+		HTTPClient: server.Client(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer all.Close()
+
+	ctx := context.Background()
+	for _, name := range []string{"alice@example.com", "bob@example.com"} {
+		src, err := all.Get(name)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := src.SetToken(ctx, server.Login(name)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	alice, err := all.Get("alice@example.com") // the same one, from anywhere in the program
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(alice.Status().State)
+
+	fmt.Println(all.Forget(ctx, "bob@example.com"))
+	bob, err := all.Get("bob@example.com")
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = bob.Token(ctx)
+	fmt.Println(errors.Is(err, freshtoken.ErrNoSession))
+	// Output:
+	// alive
+	// <nil>
+	// true
+}
+
 func must[T any](value T, err error) T {
 	if err != nil {
 		log.Fatal(err)

@@ -208,18 +208,17 @@ func (s *Source) unlock(unlock func() error) {
 // load reads the stored record; nil means that there is none. Only a store that
 // says so positively is believed.
 func (s *Source) load(limit time.Duration) (*record, error) {
-	data, err := call(s, limit, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) })
+	return s.cfg.binding().open(call(s, limit, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) }))
+}
+
+// open reads what Store.Load has returned for the session of b.
+func (b binding) open(data []byte, err error) (*record, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, damaged(wrap(ErrStore, "reading the session: %w", err))
 	}
-	return s.cfg.binding().open(data)
-}
-
-// open decodes what is stored for the session of b.
-func (b binding) open(data []byte) (*record, error) {
 	r, err := decodeRecord(data)
 	if err != nil {
 		return nil, damaged(wrap(ErrStore, "%w", err))

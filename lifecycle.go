@@ -235,10 +235,7 @@ func (s *Source) finish() error {
 		if err == nil {
 			err = s.Status().LastError
 		}
-		if n, ok := err.(*named); ok {
-			err = n.err
-		}
-		return wrap(ErrNotPersisted, "they are lost with this program; log in again: %w", err)
+		return wrap(ErrNotPersisted, "they are lost with this program; log in again: %w", unnamed(err))
 	}
 	return nil
 }

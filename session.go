@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"golang.org/x/oauth2"
@@ -74,8 +76,32 @@ type binding struct {
 // key is the name of the session in the store. Each part is preceded by its
 // length, so that different bindings never share a key.
 func (b binding) key() string {
-	return fmt.Sprintf("freshtoken/1/%d:%s/%d:%s/%d:%s",
+	return fmt.Sprintf(keyPrefix+"%d:%s/%d:%s/%d:%s",
 		len(b.Issuer), b.Issuer, len(b.ClientID), b.ClientID, len(b.Session), b.Session)
+}
+
+const keyPrefix = "freshtoken/1/"
+
+// parseKey is the inverse of key: it returns the binding of which s is the key.
+// Any other string is not ours, and neither is the key of a session that no
+// Config can have.
+func parseKey(s string) (b binding, ok bool) {
+	rest, ok := strings.CutPrefix(s, keyPrefix)
+	for i, part := range []*string{&b.Issuer, &b.ClientID, &b.Session} {
+		if i > 0 && ok {
+			rest, ok = strings.CutPrefix(rest, "/")
+		}
+		length, tail, found := strings.Cut(rest, ":")
+		n, err := strconv.Atoi(length)
+		if !ok || !found || err != nil || n < 0 || n > len(tail) {
+			return binding{}, false
+		}
+		*part, rest = tail[:n], tail[n:]
+	}
+	if b.key() != s || b.Session == "" || !utf8.ValidString(s) { // a length may have been written in another way
+		return binding{}, false
+	}
+	return b, true
 }
 
 // An ending tells how a session came to its end.

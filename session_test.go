@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func sample() *record {
@@ -131,6 +132,39 @@ func TestStoreKeys(t *testing.T) {
 					seen[b.key()] = b
 				}
 			}
+		}
+	})
+}
+
+func TestParseKey(t *testing.T) {
+	good := binding{"https://as.test", "client", "alice@example.com/ü:1"}
+	if b, ok := parseKey(good.key()); !ok || b != good {
+		t.Errorf("got %q, %v", b, ok)
+	}
+	for _, bad := range []string{"", "x", keyPrefix, "freshtoken/1/1:a/1:b", "freshtoken/2/1:a/1:b/1:c", "freshtoken/1/1:a/1:b/1:c/",
+		"freshtoken/1/1:a/1:b/01:c", "freshtoken/1/1:a/1:b/+1:c", "freshtoken/1/1:a/1:b/-1:c", "freshtoken/1/1:a/1:b/2:c", "freshtoken/1/1:a/1:b/1:cc",
+		"freshtoken/1/1:a1:b/1:c", "freshtoken/1/1:a//1:b/1:c", "freshtoken/1/1:a/1:b/0:", "freshtoken/1/1:a/1:b/1:\xff", "Freshtoken/1/1:a/1:b/1:c",
+		" freshtoken/1/1:a/1:b/1:c", "freshtoken/1/99999999999999999999:a/1:b/1:c", "freshtoken/1/1 :a/1:b/1:c"} {
+		if b, ok := parseKey(bad); ok {
+			t.Errorf("%q is taken for the key of %q", bad, b)
+		}
+	}
+}
+
+// parseKey is the inverse of key, and of nothing else.
+func FuzzParseKey(f *testing.F) {
+	f.Add("https://as.test/token", "client", "default", "freshtoken/1/1:a/1:b/1:c")
+	f.Add("", "", "a/1:b", "freshtoken/1/0:/0:/3:a/1")
+	f.Add("1:", "/", "\x00", "freshtoken/1/2:1:/1:x/01:y")
+	f.Fuzz(func(t *testing.T, issuer, client, session, other string) {
+		b := binding{issuer, client, session}
+		if got, ok := parseKey(b.key()); ok && got != b {
+			t.Errorf("%q became %q", b, got)
+		} else if valid := session != "" && utf8.ValidString(issuer) && utf8.ValidString(client) && utf8.ValidString(session); valid != ok {
+			t.Errorf("%q: taken for ours: %v", b, ok)
+		}
+		if got, ok := parseKey(other); ok && got.key() != other {
+			t.Errorf("%q was read as the key %q", other, got.key())
 		}
 	})
 }

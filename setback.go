@@ -92,17 +92,22 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 	if left == 0 {
 		return false, nil
 	}
-	e := &RefreshError{class: p.Class, Status: p.Status, Code: p.Code, Description: p.Description,
-		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: s.inTurn.session.interrupted()}
-	p.explain(e)
-	if p.Status == 0 {
-		e.Err = errors.New("an earlier attempt, perhaps of another process, failed")
-	}
 	if v.usable(now) {
 		s.postpone(left)
 		return true, nil
 	}
-	return true, s.fail(e, left)
+	return true, s.fail(p.failure(s.inTurn.session), left)
+}
+
+// failure is the failure that p, in the record r, tells of.
+func (p *pause) failure(r *record) *RefreshError {
+	e := &RefreshError{class: p.Class, Status: p.Status, Code: p.Code, Description: p.Description,
+		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: r.interrupted()}
+	p.explain(e)
+	if p.Status == 0 {
+		e.Err = errors.New("an earlier attempt, perhaps of another process, failed")
+	}
+	return e
 }
 
 // ended deals with a refresh token that the server has refused for good.

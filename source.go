@@ -21,18 +21,25 @@ import (
 // concurrent use, and is shared by everything in a program that uses the
 // session; it does not print its tokens.
 type Source struct {
-	cfg     Config
-	key     string
-	store   Store
-	grant   Refresher
-	server  *grants // for revocation, too
-	jitter  float64 // in [0, 1), fixed
-	random  func() float64
+	cfg    Config
+	key    string
+	store  Store
+	grant  Refresher
+	server *grants // for revocation, too
+	jitter float64 // in [0, 1), fixed
+	random func() float64
+
+	// current is what callers see. Token reads it and nothing else, on every
+	// processor at once. What is written often must not lie in its cache line,
+	// nor in the next, which some processors fetch along with it: neither fields
+	// of this Source nor, whatever the allocator does, another one's. Before it
+	// are the fields that New alone sets, which fill more than that; behind it
+	// is room for as much.
+	current atomic.Pointer[view]
+	_       [cacheLines]byte
+
 	events  events
 	flights singleflight.Group
-
-	// current is what callers see. Token reads it and nothing else.
-	current atomic.Pointer[view]
 
 	// turn is held by the one goroutine that may lock and use the store, and
 	// change the fields of inTurn.
@@ -57,6 +64,9 @@ type Source struct {
 	loginErr   error
 	loginPause time.Time
 }
+
+// cacheLines is the size of two cache lines of most processors, one of some.
+const cacheLines = 128
 
 // New checks the Config and returns a Source for its session. It does not wait
 // for the store or the network.
