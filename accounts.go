@@ -177,11 +177,11 @@ func (a *Sources) Forget(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		err = s.detached(ctx, func() error {
+		err = s.logOut(ctx, true, func(end func() error) error {
 			if !a.keeps(s) {
 				return ErrClosed // another Forget was faster
 			}
-			err := s.endSession(true)
+			err := end()
 			if err == nil || errors.Is(err, ErrNotRevoked) {
 				a.retire(s)
 			}

@@ -2,6 +2,7 @@ package freshtoken
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,6 +71,11 @@ type Config struct {
 	// without. After one that failed, nobody is asked for a minute. A request
 	// whose token an API has rejected is not sent again under another login.
 	Reauthenticate Authenticator
+
+	// EndSession, if not nil, is called by Logout once the session is over
+	// here, to end it in the person's browser, too: see BrowserLogout of
+	// package login. It gets the ID token that the login brought, or "".
+	EndSession func(ctx context.Context, cfg Config, idToken string) error
 
 	// RefreshParams are further parameters for every refresh, such as resource
 	// or audience, which alone may have several values. None may be empty, nor

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 )
 
 // How a session begins and ends, and how a Source does. All of it takes its
@@ -83,13 +86,46 @@ func (s *Source) replace(fresh *record) (known bool, err error) {
 	return false, s.save(fresh, personTime)
 }
 
-// logout is Logout, in its turn.
-func (s *Source) logout() error { return s.endSession(false) }
+// logOut is Logout, with forget that of Sources.Forget. around, if not nil, runs
+// in the turn and calls what ends the session.
+func (s *Source) logOut(ctx context.Context, forget bool, around func(end func() error) error) error {
+	idToken := make(chan string, 1) // that of the session, if one has ended
+	end := func() error { return s.endSession(forget, idToken) }
+	err := s.detached(ctx, func() error {
+		if around != nil {
+			return around(end)
+		}
+		return end()
+	})
+	select {
+	case hint := <-idToken:
+		err = s.endAtServer(ctx, hint, err)
+	default:
+	}
+	return err
+}
+
+// endAtServer has Config.EndSession do its part. err is how the rest went.
+func (s *Source) endAtServer(ctx context.Context, idToken string, err error) error {
+	if s.cfg.EndSession == nil {
+		return err
+	}
+	failed := s.cfg.EndSession(ctx, s.cfg, idToken)
+	switch {
+	case failed == nil:
+		return err
+	case err == nil:
+		return wrap(ErrNotRevoked, "in the browser: %w", failed)
+	default:
+		return fmt.Errorf("%w; and in the browser: %w", err, failed)
+	}
+}
 
 // endSession ends the session, and with forget removes even the note of its end
 // from the store. If the store cannot be locked or read, what is in memory ends
-// all the same, and a later flight sees to the rest.
-func (s *Source) endSession(forget bool) error {
+// all the same, and a later flight sees to the rest. idToken is sent the ID token
+// of the session that has ended, if one has.
+func (s *Source) endSession(forget bool, idToken chan<- string) error {
 	t := &s.inTurn
 	unlock, err := s.acquire(lockTime)
 	switch {
@@ -117,11 +153,13 @@ func (s *Source) endSession(forget bool) error {
 	if stored != nil && stored.Ended == nil && r != nil && r.Ended != nil {
 		r = stored // an earlier Logout could not write the tombstone
 	}
-	over := r == nil || r.loggedOut()
+	over := r == nil || r.Ended.absent()
 	var unrevoked error
 	switch {
 	case !over:
+		hint, _ := endpoint.Text(r.Extra["id_token"])
 		unrevoked, err = s.bury(r, err)
+		idToken <- hint
 	case known:
 		t.unsaved, t.unburied = false, false // nothing is stored that would have to end
 		s.show(nil)

@@ -390,3 +390,79 @@ func TestLogout(t *testing.T) {
 		}
 	})
 }
+
+func TestLogoutInTheBrowser(t *testing.T) {
+	errBrowser := errors.New("no browser")
+	// ender keeps what Config.EndSession is called with.
+	ender := func(hints *[]string, err error) func(*freshtoken.Config) {
+		return func(c *freshtoken.Config) {
+			c.EndSession = func(_ context.Context, cfg freshtoken.Config, idToken string) error {
+				if cfg.OAuth2.ClientID != "client" {
+					t.Error("it was not given the Config")
+				}
+				*hints = append(*hints, idToken)
+				return err
+			}
+		}
+	}
+	inBubble(t, "RPL-1 it is given the login's ID token, once", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		var hints []string
+		src := w.source(ender(&hints, nil))
+		tok := w.as.Login("alice").WithExtra(map[string]any{"id_token": "the.id.token"})
+		if err := src.SetToken(t.Context(), tok); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := src.Logout(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(hints) != 1 || hints[0] != "the.id.token" {
+			t.Errorf("called with %q", hints)
+		}
+		w.wantGone(src)
+	})
+	inBubble(t, "its failure is told, and the session is over all the same", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		var hints []string
+		src := w.loggedIn(ender(&hints, errBrowser))
+		err := src.Logout(t.Context())
+		wantErr(t, err, errBrowser)
+		wantErr(t, err, freshtoken.ErrNotRevoked)
+		w.wantGone(src)
+	})
+	inBubble(t, "also beside another failure, and of Forget", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		w.as.Revocation.Next(oauthtest.Status(400))
+		var hints []string
+		cfg := w.config()
+		cfg.RevocationURL = w.as.RevocationURL()
+		ender(&hints, errBrowser)(&cfg)
+		all, err := freshtoken.NewSources(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer all.Close()
+		src, err := all.Get("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.login(src)
+		err = all.Forget(t.Context(), "")
+		wantErr(t, err, freshtoken.ErrNotRevoked)
+		wantErr(t, err, errBrowser)
+		if len(hints) != 1 || w.stored() != "" {
+			t.Errorf("called %d times; the store has %q", len(hints), w.stored())
+		}
+	})
+	inBubble(t, "not when nobody was logged in", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		var hints []string
+		src := w.source(ender(&hints, errBrowser))
+		src.Authenticate(t.Context(), &person{as: w.as, err: errDeclined}) // leaves a placeholder
+		if err := src.Logout(t.Context()); err != nil || len(hints) > 0 {
+			t.Errorf("got error %v, called %d times", err, len(hints))
+		}
+	})
+}

@@ -269,8 +269,11 @@ func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 // and still stored, for other processes to use; if the Source knew it, it goes
 // on trying to write the note until Close. Without a session, Logout does
 // nothing. If ctx ends first, it may still take effect.
+//
+// If Config.EndSession is set, it is called when the rest is done; that it fails
+// is ErrNotRevoked, too.
 func (s *Source) Logout(ctx context.Context) error {
-	return public(s.detached(ctx, s.logout))
+	return public(s.logOut(ctx, false, nil))
 }
 
 // Close ends the Source. It waits, for a minute and a half at most, for a refresh
