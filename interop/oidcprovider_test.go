@@ -22,7 +22,7 @@ func TestSignIn(t *testing.T) {
 			s := s.in(t)
 			src := s.source(s.config(c, storage.NewMemory()))
 			s.signIn(src, s.mint(c))
-			if err := call(t.Context(), src.Client(s.issuer), s.issuer, "hello"); err != nil {
+			if err := call(t.Context(), src.Client(s.issuer), s.api()); err != nil {
 				t.Error(err)
 			}
 			if _, err := src.Refresh(t.Context(), nil); err != nil {
@@ -108,7 +108,7 @@ func (s *server) hammer(clients []*http.Client) (stop func() int) {
 			defer tick.Stop()
 			for ctx.Err() == nil {
 				// A call that has begun is let finish.
-				if err := call(context.Background(), client, s.issuer, "hello"); err != nil {
+				if err := call(context.Background(), client, s.api()); err != nil {
 					s.t.Error(err)
 					return
 				}
@@ -164,7 +164,7 @@ func TestEightSourcesOneSession(t *testing.T) {
 			s.rotated(t.Context(), before+rotations)
 			calls := stop()
 			c := s.wantWhole()
-			s.wantStored(basic, st.open(t, dir), c.Refreshes-before)
+			s.wantStored(s.config(basic, st.open(t, dir)), c.Refreshes-before)
 			t.Logf("%d calls, %d refreshes, %d answers of 401", calls, c.Refreshes-before, c.APIRejected)
 		})
 	}
@@ -172,9 +172,9 @@ func TestEightSourcesOneSession(t *testing.T) {
 
 // wantStored fails the test unless every one of so many refreshes has left its
 // tokens in the store, and the newest of them live.
-func (s *server) wantStored(c client, store freshtoken.Store, refreshes int) {
+func (s *server) wantStored(cfg freshtoken.Config, refreshes int) {
 	s.t.Helper()
-	src := s.source(s.config(c, store))
+	src := s.source(cfg)
 	if _, err := src.Refresh(s.t.Context(), nil); err != nil {
 		s.t.Errorf("the stored session is dead: %v", err)
 		return
@@ -196,7 +196,7 @@ func TestRejectedAccessTokenIsReplacedOnce(t *testing.T) {
 		t.Fatal("the API still takes the token")
 	}
 	before := s.counts()
-	if err := call(t.Context(), client, s.issuer, "hello"); err != nil {
+	if err := call(t.Context(), client, s.api()); err != nil {
 		t.Error(err)
 	}
 	c := s.wantWhole()
@@ -210,7 +210,7 @@ func TestRejectedAccessTokenIsReplacedOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 40 {
 		wg.Go(func() {
-			if err := call(t.Context(), client, s.issuer, "hello"); err != nil {
+			if err := call(t.Context(), client, s.api()); err != nil {
 				t.Error(err)
 			}
 		})

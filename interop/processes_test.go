@@ -76,11 +76,10 @@ const childEnv = "FRESHTOKEN_INTEROP_CHILD"
 
 // An order says what a child is to do.
 type order struct {
-	Issuer string
-	Client client
-	Store  string // the name of a sharedStore
-	Dir    string
-	First  string // the refresh token of the login
+	Site  site
+	Store string // the name of a sharedStore
+	Dir   string
+	First string // the refresh token of the login
 }
 
 // A child reports once it has a token, and again when it ends.
@@ -99,7 +98,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(finish(m.Run()))
 }
 
 // work is the life of a child: it calls the API until its standard input ends,
@@ -121,11 +120,11 @@ func work(text string) error {
 	out := json.NewEncoder(os.Stdout)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	client := src.Client(o.Issuer)
+	client := o.Site.client(src)
 	var r report
 	for ctx.Err() == nil && r.Failure == "" && !r.NoSession {
 		// A call that has begun is let finish.
-		if err := call(context.Background(), client, o.Issuer, "hello"); err != nil {
+		if err := call(context.Background(), client, o.Site.APIs[0]); err != nil {
 			_, terr := src.Token(context.Background())
 			if r.NoSession = errors.Is(terr, freshtoken.ErrNoSession); !r.NoSession {
 				r.Failure = fmt.Sprintf("%v; then Token: %v", err, terr)
@@ -155,8 +154,7 @@ func (o order) source() (*freshtoken.Source, error) {
 			}
 		}
 	}
-	s := &server{issuer: o.Issuer}
-	src, err := freshtoken.New(s.config(o.Client, store))
+	src, err := freshtoken.New(o.Site.config(store))
 	if err != nil {
 		return nil, err
 	}
@@ -230,37 +228,43 @@ func (p *process) finish(t *testing.T) {
 	}
 }
 
+// shareByEight has eight processes call the API over some rotations of one
+// session.
+func (s *server) shareByEight(x site, st sharedStore, first string, rotations int) {
+	s.t.Helper()
+	dir, before := st.dir(s.t), s.counts().Refreshes
+	o := order{Site: x, Store: st.name, Dir: dir, First: first}
+	processes := make([]*process, 8)
+	for i := range processes {
+		processes[i] = o.start(s.t)
+	}
+	for _, p := range processes {
+		p.report(s.t)
+	}
+	s.rotated(s.t.Context(), before+rotations)
+	calls := 0
+	for _, p := range processes {
+		p.stdin.Close()
+	}
+	for _, p := range processes {
+		r := p.report(s.t)
+		calls += r.Calls
+		if r.NoSession {
+			s.t.Error("a child process was told that nobody is logged in")
+		}
+		p.finish(s.t)
+	}
+	c := s.wantWhole()
+	s.wantStored(x.config(st.open(s.t, dir)), c.Refreshes-before)
+	s.t.Logf("%d calls, %d refreshes, %d answers of 401", calls, c.Refreshes-before, c.APIRejected)
+}
+
 func TestEightProcessesOneSession(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	for _, st := range sharedStores {
 		t.Run(st.name, func(t *testing.T) {
-			s, dir := s.in(t), st.dir(t)
-			before := s.counts().Refreshes
-			o := order{Issuer: s.issuer, Client: basic, Store: st.name, Dir: dir, First: s.mint(basic).RefreshToken}
-			processes := make([]*process, 8)
-			for i := range processes {
-				processes[i] = o.start(t)
-			}
-			for _, p := range processes {
-				p.report(t)
-			}
-			s.rotated(t.Context(), before+rotations)
-			calls := 0
-			for _, p := range processes {
-				p.stdin.Close()
-			}
-			for _, p := range processes {
-				r := p.report(t)
-				calls += r.Calls
-				if r.NoSession {
-					t.Error("a child process was told that nobody is logged in")
-				}
-				p.finish(t)
-			}
-			c := s.wantWhole()
-			s.wantStored(basic, st.open(t, dir), c.Refreshes-before)
-			t.Logf("%d calls, %d refreshes, %d answers of 401", calls, c.Refreshes-before, c.APIRejected)
+			s.in(t).shareByEight(s.site(basic), st, s.mint(basic).RefreshToken, rotations)
 		})
 	}
 }
@@ -270,7 +274,7 @@ func TestOtherProcessesNoticeLogout(t *testing.T) {
 	st := sharedStores[0]
 	dir := st.dir(t)
 	f := s.mint(public)
-	o := order{Issuer: s.issuer, Client: public, Store: st.name, Dir: dir, First: f.RefreshToken}
+	o := order{Site: s.site(public), Store: st.name, Dir: dir, First: f.RefreshToken}
 	processes := []*process{o.start(t), o.start(t)}
 	for _, p := range processes {
 		p.report(t)

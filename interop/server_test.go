@@ -1,17 +1,10 @@
 package interop_test
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -29,13 +22,15 @@ type serverOptions struct {
 	RefreshLifetime int      `json:"refreshLifetime"`
 	Rotate          bool     `json:"rotate"`
 	Clients         []client `json:"clients"`
+	Audience        string   `json:"audience,omitempty"` // of access tokens, which are JWTs then
 }
 
 // A client is one that the server knows.
 type client struct {
-	ID     string `json:"client_id"`
-	Secret string `json:"client_secret,omitempty"`
-	Method string `json:"token_endpoint_auth_method"`
+	ID           string   `json:"client_id"`
+	Secret       string   `json:"client_secret,omitempty"`
+	Method       string   `json:"token_endpoint_auth_method"`
+	RedirectURIs []string `json:"redirect_uris,omitempty"` // nil: that of a native program
 }
 
 // The clients of every server. The characters are those that differ between
@@ -78,44 +73,21 @@ func startServer(t *testing.T, edits ...func(*serverOptions)) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("Node.js is not installed: install Node.js 22 or later, then run `npm ci --ignore-scripts` in interop/oidcprovider")
-	}
-	if _, err := os.Stat(filepath.Join("oidcprovider", "node_modules", "oidc-provider")); err != nil {
-		t.Skip("npm's oidc-provider is not installed: run `npm ci --ignore-scripts` in interop/oidcprovider")
-	}
-	cmd := exec.Command(node, "server.mjs", string(arg))
-	cmd.Dir = "oidcprovider"
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close() // ends it
-		timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-		defer timer.Stop()
-		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Logf("oidc-provider: %v\n%s", err, &stderr)
-		}
-	})
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	var said struct{ Issuer string }
-	if err := errors.Join(err, json.Unmarshal(line, &said)); err != nil {
-		cmd.Process.Kill()
-		t.Fatalf("oidc-provider did not start: %v", err)
+	if err := json.Unmarshal(launch(t, "oidcprovider", arg), &said); err != nil {
+		t.Fatal(err)
 	}
 	return &server{t: t, issuer: said.Issuer}
 }
+
+// site is what a program knows of the server.
+func (s *server) site(c client) site {
+	return site{Issuer: s.issuer, Client: c, Scopes: []string{"openid", "offline_access", "api"},
+		Token: s.issuer + "/token", Auth: s.issuer + "/auth", Device: s.issuer + "/device/auth", Revocation: s.issuer + "/token/revocation",
+		APIs: []api{s.api(), {Name: "userinfo", URL: s.issuer + "/me", ReadOnly: true}}}
+}
+
+func (s *server) api() api { return api{Name: "API", URL: s.issuer + "/api/call"} }
 
 // in returns the server for the use of a subtest.
 func (s *server) in(t *testing.T) *server { return &server{t: t, issuer: s.issuer} }
@@ -171,7 +143,7 @@ func (s *server) reject(tok *oauth2.Token) {
 // code is the server's error code, "" with a token.
 func (s *server) grant(c client, refreshToken string) (tok *oauth2.Token, code string) {
 	s.t.Helper()
-	tok, err := s.oauth2(c).TokenSource(context.Background(), &oauth2.Token{RefreshToken: refreshToken}).Token()
+	tok, err := s.site(c).refresh(refreshToken)
 	if e := new(oauth2.RetrieveError); errors.As(err, &e) {
 		return nil, e.ErrorCode
 	}
@@ -197,13 +169,9 @@ func (s *server) accepts(accessToken string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-func (s *server) oauth2(c client) *oauth2.Config {
-	return &oauth2.Config{ClientID: c.ID, ClientSecret: c.Secret, Endpoint: oauth2.Endpoint{TokenURL: s.issuer + "/token", AuthStyle: c.style()}}
-}
-
 // config is how a program is set up for this server.
 func (s *server) config(c client, store freshtoken.Store) freshtoken.Config {
-	return freshtoken.Config{OAuth2: s.oauth2(c), Store: store, Issuer: s.issuer, RevocationURL: s.issuer + "/token/revocation"}
+	return s.site(c).config(store)
 }
 
 // source returns a Source that is closed with the test.
@@ -237,28 +205,6 @@ func (s *server) token(src *freshtoken.Source) *oauth2.Token {
 		s.t.Fatalf("Token: %v", err)
 	}
 	return tok
-}
-
-// call sends a request to the API, and says what was wrong with the answer.
-func call(ctx context.Context, client *http.Client, issuer, body string) error {
-	req, err := http.NewRequestWithContext(ctx, "POST", issuer+"/api/call", strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	var answer struct{ Received string }
-	if resp.StatusCode != http.StatusOK || json.Unmarshal(data, &answer) != nil || answer.Received != body {
-		return errors.New("the API answered " + resp.Status + ": " + string(data))
-	}
-	return nil
 }
 
 // wantWhole fails the test unless nothing was refused that a well-behaved client

@@ -1,40 +1,25 @@
-// An authorization server and an API for the tests in .., on a free port of
-// the loopback interface. The server is npm's oidc-provider, as it comes; what
-// is ours here is its configuration, an API that checks tokens, and back doors
-// under /control that only a test has use for.
+// An authorization server and an API for the tests in .., see ../harness.mjs.
+// The server is npm's oidc-provider, as it comes; what is ours here is its
+// configuration, the pages in interactions.mjs, an API that checks tokens, and
+// back doors under /control that only a test has use for.
 //
-// The only argument is JSON: {accessLifetime, refreshLifetime, rotate, clients},
-// lifetimes in seconds. The first line of standard output is JSON: {issuer}.
-// The server ends when its standard input does, hence with whoever started it.
-import * as http from 'node:http';
+// The argument: {accessLifetime, refreshLifetime, rotate, clients, audience},
+// lifetimes in seconds. With an audience, access tokens are JWTs for it, which
+// the API here does not take.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
+import { counts, listen, options, read, ready } from '../harness.mjs';
+import { deviceFlow, interact } from './interactions.mjs';
 
-const options = JSON.parse(process.argv[2]);
-const scope = 'offline_access api';
-
-const counts = {
-  tokenRequests: 0, // POSTs to the token endpoint
-  refreshes: 0, // refresh_token grants that were answered with tokens
-  invalidGrants: 0, // those answered with invalid_grant,
-  reuses: 0, // and of these, for a refresh token that was spent before
-  invalidClients: 0,
-  revocations: 0, // requests to the revocation endpoint
-  familiesKilled: 0, // whatever for: reuse or revocation
-  api: 0, // requests to the API,
-  apiRejected: 0, // and how many of them were answered with 401
-};
-
-const server = http.createServer();
-await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-const issuer = `http://127.0.0.1:${server.address().port}`;
+const scope = 'openid offline_access api';
+const { server, base: issuer } = await listen();
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const provider = new Provider(issuer, {
   clients: options.clients.map((client) => ({
     redirect_uris: ['http://127.0.0.1/callback'],
     application_type: 'native',
-    grant_types: ['authorization_code', 'refresh_token'],
+    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
     response_types: ['code'],
     ...client,
   })),
@@ -47,9 +32,26 @@ const provider = new Provider(issuer, {
   enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
   issueRefreshToken: async () => true,
   expiresWithSession: async () => false,
+  clockTolerance: 0, // the default would keep access tokens alive at userinfo
   rotateRefreshToken: options.rotate,
-  ttl: { AccessToken: options.accessLifetime, RefreshToken: options.refreshLifetime, Grant: 86400 },
-  features: { devInteractions: { enabled: false }, revocation: { enabled: true } },
+  ttl: {
+    AccessToken: options.accessLifetime, RefreshToken: options.refreshLifetime, Grant: 86400,
+    AuthorizationCode: 60, DeviceCode: 600, IdToken: 3600, Interaction: 600, Session: 86400,
+  },
+  interactions: { url: (ctx, { uid }) => `/interaction/${uid}` },
+  features: {
+    devInteractions: { enabled: false },
+    revocation: { enabled: true },
+    deviceFlow,
+    resourceIndicators: {
+      enabled: Boolean(options.audience),
+      defaultResource: () => options.audience,
+      useGrantedResource: () => true,
+      getResourceServerInfo: (ctx, audience) => ({
+        scope: 'api', audience, accessTokenFormat: 'jwt', accessTokenTTL: options.accessLifetime, jwt: { sign: { alg: 'ES256' } },
+      }),
+    },
+  },
 });
 
 provider.on('grant.success', (ctx) => {
@@ -77,9 +79,7 @@ async function api(ctx) {
     ctx.body = { error: 'unauthorized' };
     return;
   }
-  let received = '';
-  for await (const chunk of ctx.req) received += chunk;
-  ctx.body = { subject: token.accountId, client: token.clientId, received };
+  ctx.body = { subject: token.accountId, client: token.clientId, received: await read(ctx.req) };
 }
 
 const control = {
@@ -99,8 +99,10 @@ const control = {
     return { refreshToken: await token.save(), family: grantId };
   },
 
-  // end is what an administrator or the user does who withdraws a consent.
-  end: async ({ family }) => {
+  // end is what an administrator or the user does who withdraws a consent. The
+  // session is named by its family or by a refresh token.
+  end: async ({ family, token }) => {
+    family ??= (await provider.RefreshToken.find(token)).grantId;
     await provider.AccessToken.revokeByGrantId(family);
     await provider.RefreshToken.revokeByGrantId(family);
     await (await provider.Grant.find(family)).destroy();
@@ -116,6 +118,7 @@ const control = {
 
 provider.use(async (ctx, next) => {
   if (ctx.path === '/api' || ctx.path.startsWith('/api/')) return api(ctx);
+  if (ctx.path.startsWith('/interaction/')) return interact(provider, ctx);
   if (ctx.path.startsWith('/control/')) {
     ctx.body = await control[ctx.path.slice('/control/'.length)](ctx.query);
     return undefined;
@@ -126,5 +129,4 @@ provider.use(async (ctx, next) => {
 });
 
 server.on('request', provider.callback());
-console.log(JSON.stringify({ issuer }));
-process.stdin.resume().on('end', () => process.exit(0));
+ready({ issuer });

@@ -1,0 +1,57 @@
+// An API behind oauth2-proxy for the tests in .., see ../harness.mjs. The proxy
+// is the program that go.mod here pins; what is ours is its flags and the API,
+// which believes what the proxy says of the user.
+//
+// The argument: {binary, issuer, clientId, clientSecret, audience}: the proxy's
+// program, the authorization server, the proxy's client there, and the audience
+// of the JWTs that it takes from others. The first line has a further member,
+// proxy: its address. The proxy ends with this process.
+import { spawn } from 'node:child_process';
+import * as net from 'node:net';
+import { setTimeout } from 'node:timers/promises';
+import { listen, options, read, ready } from '../harness.mjs';
+
+const { server, base: issuer } = await listen();
+server.on('request', async (req, res) => {
+  res.setHeader('Content-Type', 'application/json');
+  res.end(JSON.stringify({ subject: req.headers['x-forwarded-user'], received: await read(req) }));
+});
+
+// freePort returns a port that was free a moment ago: the proxy does not tell
+// which one it gets.
+async function freePort() {
+  const probe = net.createServer();
+  await new Promise((resolve) => { probe.listen(0, '127.0.0.1', resolve); });
+  const { port } = probe.address();
+  await new Promise((resolve) => { probe.close(resolve); });
+  return port;
+}
+
+// start returns the address of a proxy that answers, or undefined if it ended.
+async function start() {
+  const address = `127.0.0.1:${await freePort()}`;
+  const child = spawn(options.binary, [
+    `--http-address=${address}`, `--upstream=${issuer}/`,
+    '--provider=oidc', `--oidc-issuer-url=${options.issuer}`,
+    `--client-id=${options.clientId}`, `--client-secret=${options.clientSecret}`, `--redirect-url=http://${address}/oauth2/callback`,
+    '--cookie-secret=0123456789abcdef0123456789abcdef', '--cookie-secure=false',
+    '--email-domain=*', '--oidc-email-claim=sub',
+    '--skip-jwt-bearer-tokens', `--oidc-extra-audience=${options.audience}`,
+    '--skip-provider-button', '--api-route=^/api/',
+  ], { stdio: ['ignore', 'ignore', 'inherit'] });
+  process.on('exit', () => child.kill('SIGKILL'));
+  let ended = false;
+  child.on('exit', () => { ended = true; }).on('error', (err) => { console.error(err); ended = true; });
+  for (let i = 0; i < 600 && !ended; i += 1) {
+    const answer = await fetch(`http://${address}/ping`).catch(() => undefined);
+    if (answer?.ok && !ended) return `http://${address}`;
+    await setTimeout(50);
+  }
+  child.kill('SIGKILL');
+  return undefined;
+}
+
+let proxy;
+for (let i = 0; i < 3 && !proxy; i += 1) proxy = await start();
+if (!proxy) throw new Error('oauth2-proxy does not start');
+ready({ issuer, proxy });

@@ -1,0 +1,254 @@
+package interop_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/storage"
+	"golang.org/x/oauth2"
+)
+
+// A property is a row of the table in README.md. show exercises it on a server,
+// and says what the server did; what the library must do in any case, it checks.
+type property struct {
+	name     string
+	lifetime int // of access tokens, in seconds
+	show     func(*subject) string
+}
+
+var properties = []property{
+	{"ways to sign in", 3600, (*subject).showSignIn},
+	{"rotation", 3600, (*subject).showRotation},
+	{"reuse detection", 3600, (*subject).showReuse},
+	{"revoked", 3600, (*subject).showRevoked},
+	{"expired at the API", 4, (*subject).showExpired},
+	{"lost response", 3600, (*subject).showLostResponse},
+	{"eight processes", 3, (*subject).showProcesses},
+	{"logout", 3600, (*subject).showLogout},
+}
+
+func TestServers(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			for _, p := range properties {
+				t.Run(p.name, func(t *testing.T) {
+					t.Parallel()
+					text := p.show(k.start(t, p.lifetime))
+					if !t.Failed() {
+						results.record(p.name, k.name, text)
+					}
+				})
+			}
+		})
+	}
+}
+
+// Whatever way the tokens were had, the session works, and is refreshed.
+func (x *subject) showSignIn() string {
+	var names []string
+	for _, w := range x.ways {
+		tok, err := w.signIn(x.t.Context(), x.app)
+		if err != nil {
+			x.t.Fatalf("sign-in by %s: %v", w.name, err)
+		}
+		src, _ := x.session(tok)
+		client := x.app.client(src)
+		if err := call(x.t.Context(), client, x.app.APIs[0]); err != nil {
+			x.t.Errorf("after a sign-in by %s: %v", w.name, err)
+		}
+		x.refreshed(src)
+		if err := call(x.t.Context(), client, x.app.APIs[0]); err != nil {
+			x.t.Errorf("refreshed after a sign-in by %s: %v", w.name, err)
+		}
+		names = append(names, w.name)
+	}
+	if c := x.wantWhole(); c.Refreshes != len(x.ways) {
+		x.t.Errorf("%d refreshes, want one for each of %d sign-ins", c.Refreshes, len(x.ways))
+	}
+	return strings.Join(names, ", ")
+}
+
+func (x *subject) showRotation() string {
+	tok := x.login()
+	src, listener := x.session(tok)
+	before := tok.RefreshToken
+	fresh := 0
+	for range 3 {
+		x.refreshed(src)
+		if after := listener.refreshToken(); after != before {
+			before = after
+			fresh++
+		}
+	}
+	x.wantWhole()
+	switch fresh {
+	case 3:
+		return "a new refresh token each time"
+	case 0:
+		return "the same refresh token each time"
+	}
+	return "now and then a new refresh token"
+}
+
+// A refresh token is shown again after the session has gone on from it.
+func (x *subject) showReuse() string {
+	tok := x.login()
+	src, _ := x.session(tok)
+	newer := x.refreshed(src)
+	said := x.spend(tok.RefreshToken) + "; " + x.lives(newer.AccessToken)
+	if _, err := src.Refresh(x.t.Context(), newer); err == nil {
+		return said + "; the session goes on"
+	} else if e := x.wantRefused(err); e != "" {
+		return said + "; the session dies"
+	}
+	return said
+}
+
+// The server ends the session, as an administrator would.
+func (x *subject) showRevoked() string {
+	tok := x.login()
+	src, _ := x.session(tok)
+	x.control("end", map[string][]string{"token": {tok.RefreshToken}}, new(struct{}))
+	alive := x.lives(tok.AccessToken)
+	_, err := src.Refresh(x.t.Context(), tok)
+	said := x.wantRefused(err)
+	before := x.counts().TokenRequests
+	if _, err := src.Refresh(x.t.Context(), nil); !errors.Is(err, freshtoken.ErrSessionEnded) {
+		x.t.Errorf("asked again: got error %v, want ErrSessionEnded", err)
+	}
+	if n := x.counts().TokenRequests; n != before {
+		x.t.Error("an ended session was sent to the server again")
+	}
+	next, _ := x.session(x.login())
+	x.refreshed(next)
+	return alive + "; " + said
+}
+
+// The API stops taking the access token before the program knows that it has
+// expired.
+func (x *subject) showExpired() string {
+	var all []string
+	for _, a := range x.app.APIs {
+		tok := x.login()
+		said := x.refusal(a, tok)
+		before := x.counts()
+		src, _ := x.session(&oauth2.Token{AccessToken: tok.AccessToken, RefreshToken: tok.RefreshToken})
+		if err := call(x.t.Context(), a.client(src), a); err != nil {
+			x.t.Errorf("%s: the caller saw that the token had expired: %v", a.Name, err)
+		}
+		if c := x.wantWhole(); c.Refreshes != before.Refreshes+1 {
+			x.t.Errorf("%s: %d refreshes, want 1", a.Name, c.Refreshes-before.Refreshes)
+		}
+		if a.Name != "" {
+			said = a.Name + ": " + said
+		}
+		all = append(all, said)
+	}
+	return strings.Join(all, "; ")
+}
+
+// refusal waits until the API refuses an access token, and says how it does.
+func (x *subject) refusal(a api, tok *oauth2.Token) string {
+	x.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for first := true; ; first = false {
+		said, err := a.probe(tok.AccessToken)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		if said != "200" {
+			if first {
+				x.t.Fatalf("the API refuses a new access token: %s", said)
+			}
+			return said
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			x.t.Fatal("the access token does not expire")
+		}
+	}
+}
+
+// A cut is a network that breaks down once, when the server has answered and
+// before the answer arrives.
+type cut struct{ done atomic.Bool }
+
+func (c *cut) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil || c.done.Swap(true) {
+		return resp, err
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	return nil, errors.New("the connection was cut")
+}
+
+func (x *subject) showLostResponse() string {
+	tok := x.login()
+	cfg := x.app.config(storage.NewMemory())
+	cfg.HTTPClient = &http.Client{Transport: &cut{}}
+	src := x.source(cfg)
+	if err := src.SetToken(x.t.Context(), tok); err != nil {
+		x.t.Fatal(err)
+	}
+	deadline := time.After(patience)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		newer, err := src.Refresh(x.t.Context(), tok)
+		var e *freshtoken.RefreshError
+		switch {
+		case err == nil:
+			if alive := x.lives(newer.AccessToken); alive != "the access token lives on" {
+				x.t.Errorf("after the retry: %s", alive)
+			}
+			return "the session goes on with the next attempt"
+		case errors.Is(err, freshtoken.ErrSessionEnded):
+			if !errors.As(err, &e) || e.Interrupted.IsZero() {
+				x.t.Errorf("the error does not tell that a refresh was interrupted: %v", err)
+			}
+			return "the next attempt ends it: " + x.wantRefused(err)
+		case !errors.As(err, &e) || !e.OutcomeUnknown || !e.Temporary:
+			x.t.Fatalf("got error %v, want one that is Temporary, with OutcomeUnknown", err)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			x.t.Fatalf("no end of it: %v", err)
+		}
+	}
+}
+
+func (x *subject) showProcesses() string {
+	x.shareByEight(x.app, sharedStores[0], x.login().RefreshToken, 3)
+	return "no call fails, no refresh token is sent twice"
+}
+
+func (x *subject) showLogout() string {
+	src, listener := x.session(x.login())
+	tok := x.refreshed(src)
+	if err := src.Logout(x.t.Context()); err != nil {
+		x.t.Fatalf("Logout: %v", err)
+	}
+	if _, err := src.Token(x.t.Context()); !errors.Is(err, freshtoken.ErrNoSession) {
+		x.t.Errorf("after Logout: got error %v, want ErrNoSession", err)
+	}
+	said := "no revocation endpoint"
+	if x.app.Revocation != "" {
+		said = "revocation (RFC 7009)"
+		if n := x.counts().Revocations; n != 1 {
+			x.t.Errorf("%d requests to the revocation endpoint, want 1", n)
+		}
+	}
+	alive := x.lives(tok.AccessToken)
+	return said + "; the refresh token then: " + x.spend(listener.refreshToken()) + "; " + alive
+}
