@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 
 	"golang.org/x/oauth2"
 )
@@ -23,7 +24,7 @@ var (
 		return x.oauth2().PasswordCredentialsToken(ctx, "alice", "wonderland")
 	}}
 	byCode = way{"authorization code with PKCE", func(ctx context.Context, x site) (*oauth2.Token, error) {
-		return loopback(ctx, x.oauth2(), alice().approve)
+		return loopback(ctx, x, alice().approve)
 	}}
 	byDevice = way{"device code", func(ctx context.Context, x site) (*oauth2.Token, error) {
 		conf := x.oauth2()
@@ -40,24 +41,20 @@ var (
 
 // loopback signs in as a native program does (RFC 8252 section 7.3): open is
 // handed the URL for the user's browser, which comes back to a port of this
-// machine.
-func loopback(ctx context.Context, conf *oauth2.Config, open func(ctx context.Context, authURL string) error) (*oauth2.Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+// machine, and returns when it has.
+func loopback(ctx context.Context, x site, open func(ctx context.Context, authURL string) error) (*oauth2.Token, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	state, verifier := rand.Text(), oauth2.GenerateVerifier()
-	codes := make(chan string, 1)
+	answers := make(chan url.Values, 1)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		query := req.URL.Query()
-		if req.URL.Path != "/callback" || query.Get("state") != state || query.Get("code") == "" {
-			http.Error(w, fmt.Sprintf("error %q", query.Get("error")), http.StatusBadRequest)
+		if req.URL.Path != "/callback" {
+			http.NotFound(w, req)
 			return
 		}
 		select {
-		case codes <- query.Get("code"):
+		case answers <- req.URL.Query():
 		default: // there was one already
 		}
 	})}
@@ -67,14 +64,23 @@ func loopback(ctx context.Context, conf *oauth2.Config, open func(ctx context.Co
 		server.Close()
 		<-served
 	}()
+	conf, state, verifier := x.oauth2(), rand.Text(), oauth2.GenerateVerifier()
 	conf.RedirectURL = "http://" + listener.Addr().String() + "/callback"
 	if err := open(ctx, conf.AuthCodeURL(state, oauth2.S256ChallengeOption(verifier))); err != nil {
 		return nil, err
 	}
 	select {
-	case code := <-codes:
-		return conf.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	case got := <-answers:
+		switch {
+		case got.Get("state") != state:
+			return nil, errors.New("the answer has another state")
+		case got.Get("iss") != x.Issuer: // RFC 9207
+			return nil, fmt.Errorf("the answer is by %q, not by %q", got.Get("iss"), x.Issuer)
+		case got.Has("error"):
+			return nil, &oauth2.RetrieveError{ErrorCode: got.Get("error"), ErrorDescription: got.Get("error_description")}
+		}
+		return conf.Exchange(ctx, got.Get("code"), oauth2.VerifierOption(verifier))
 	default:
-		return nil, errors.New("the browser has not come back with a code")
+		return nil, errors.New("the browser has not come back")
 	}
 }

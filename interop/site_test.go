@@ -33,6 +33,7 @@ type api struct {
 	URL      string
 	Accept   string // a header field, unless it is empty
 	Login    string // where requests are redirected that carry no good token; "" if they are not
+	Forbids  bool   // whether such requests get 403 instead of 401
 	ReadOnly bool   // whether it takes no POST
 }
 
@@ -55,8 +56,11 @@ func (a api) client(src *freshtoken.Source) *http.Client {
 		panic(err)
 	}
 	t := &freshtoken.Transport{Source: src, Origins: []string{u.Scheme + "://" + u.Host}}
-	if a.Login != "" {
+	switch {
+	case a.Login != "":
 		t.Rejected = freshtoken.RejectedByLogin(a.Login)
+	case a.Forbids:
+		t.Rejected = func(resp *http.Response) bool { return resp.StatusCode == http.StatusForbidden }
 	}
 	return &http.Client{Transport: t}
 }

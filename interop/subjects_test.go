@@ -82,13 +82,14 @@ func startProxy(t *testing.T, lifetime int) *subject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said struct{ Proxy string }
+	var said struct{ Proxy, Button string }
 	if err := json.Unmarshal(launch(t, "oauth2proxy", arg), &said); err != nil {
 		t.Fatal(err)
 	}
 	app := s.site(public)
 	app.APIs = []api{
-		{Name: "by default", URL: said.Proxy + "/pages/call", Login: s.issuer + "/auth"},
+		{Name: "with skip_provider_button", URL: said.Proxy + "/pages/call", Login: s.issuer + "/auth"},
+		{Name: "by default", URL: said.Button + "/pages/call", Forbids: true},
 		{Name: "with api_routes", URL: said.Proxy + "/api/call"},
 		{Name: "for `Accept: application/json`", URL: said.Proxy + "/pages/call", Accept: "application/json"},
 	}
@@ -146,18 +147,18 @@ func (x *subject) spend(refreshToken string) string {
 }
 
 // lives says whether the API still takes an access token.
-func (x *subject) lives(accessToken string) string {
+func (x *subject) lives(tok *oauth2.Token) string {
 	x.t.Helper()
-	if x.probe(accessToken) == "200" {
+	if x.probe(x.app.APIs[0], tok) == "200" {
 		return "the access token lives on"
 	}
 	return "the access token dies"
 }
 
-// probe says what the API answers to an access token.
-func (x *subject) probe(accessToken string) string {
+// probe says what an API answers to an access token.
+func (x *subject) probe(a api, tok *oauth2.Token) string {
 	x.t.Helper()
-	answer, err := x.app.APIs[0].probe(accessToken)
+	answer, err := a.probe(tok.AccessToken)
 	if err != nil {
 		x.t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ var properties = []property{
 
 func TestServers(t *testing.T) {
 	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) {
+		t.Run(k.dir, func(t *testing.T) {
 			for _, p := range properties {
 				t.Run(p.name, func(t *testing.T) {
 					t.Parallel()
@@ -101,7 +101,7 @@ func (x *subject) showReuse() string {
 	tok := x.login()
 	src, _ := x.session(tok)
 	newer := x.refreshed(src)
-	said := x.spend(tok.RefreshToken) + "; " + x.lives(newer.AccessToken)
+	said := x.spend(tok.RefreshToken) + "; " + x.lives(newer)
 	if _, err := src.Refresh(x.t.Context(), newer); err == nil {
 		return said + "; the session goes on"
 	} else if e := x.wantRefused(err); e != "" {
@@ -115,7 +115,7 @@ func (x *subject) showRevoked() string {
 	tok := x.login()
 	src, _ := x.session(tok)
 	x.control("end", map[string][]string{"token": {tok.RefreshToken}}, new(struct{}))
-	alive := x.lives(tok.AccessToken)
+	alive := x.lives(tok)
 	_, err := src.Refresh(x.t.Context(), tok)
 	said := x.wantRefused(err)
 	before := x.counts().TokenRequests
@@ -133,9 +133,16 @@ func (x *subject) showRevoked() string {
 // The API stops taking the access token before the program knows that it has
 // expired.
 func (x *subject) showExpired() string {
+	tokens := make([]*oauth2.Token, len(x.app.APIs))
+	for i, a := range x.app.APIs {
+		tokens[i] = x.login()
+		if said := x.probe(a, tokens[i]); said != "200" {
+			x.t.Fatalf("%s: a new access token gets %s", a.Name, said)
+		}
+	}
 	var all []string
-	for _, a := range x.app.APIs {
-		tok := x.login()
+	for i, a := range x.app.APIs {
+		tok := tokens[i]
 		said := x.refusal(a, tok)
 		before := x.counts()
 		src, _ := x.session(&oauth2.Token{AccessToken: tok.AccessToken, RefreshToken: tok.RefreshToken})
@@ -159,15 +166,8 @@ func (x *subject) refusal(a api, tok *oauth2.Token) string {
 	deadline := time.After(patience)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for first := true; ; first = false {
-		said, err := a.probe(tok.AccessToken)
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		if said != "200" {
-			if first {
-				x.t.Fatalf("the API refuses a new access token: %s", said)
-			}
+	for {
+		if said := x.probe(a, tok); said != "200" {
 			return said
 		}
 		select {
@@ -208,7 +208,7 @@ func (x *subject) showLostResponse() string {
 		var e *freshtoken.RefreshError
 		switch {
 		case err == nil:
-			if alive := x.lives(newer.AccessToken); alive != "the access token lives on" {
+			if alive := x.lives(newer); alive != "the access token lives on" {
 				x.t.Errorf("after the retry: %s", alive)
 			}
 			return "the session goes on with the next attempt"
@@ -249,6 +249,6 @@ func (x *subject) showLogout() string {
 			x.t.Errorf("%d requests to the revocation endpoint, want 1", n)
 		}
 	}
-	alive := x.lives(tok.AccessToken)
+	alive := x.lives(tok)
 	return said + "; the refresh token then: " + x.spend(listener.refreshToken()) + "; " + alive
 }

@@ -4,8 +4,10 @@
 //
 // The argument: {binary, issuer, clientId, clientSecret, audience}: the proxy's
 // program, the authorization server, the proxy's client there, and the audience
-// of the JWTs that it takes from others. The first line has a further member,
-// proxy: its address. The proxy ends with this process.
+// of the JWTs that it takes from others. The first line has two further members,
+// the addresses of two proxies: proxy, which sends those who must sign in to the
+// server, and button, which shows them a page with a button, as it does by
+// default. The proxies end with this process.
 import { spawn } from 'node:child_process';
 import * as net from 'node:net';
 import { setTimeout } from 'node:timers/promises';
@@ -28,7 +30,7 @@ async function freePort() {
 }
 
 // start returns the address of a proxy that answers, or undefined if it ended.
-async function start() {
+async function start(flags) {
   const address = `127.0.0.1:${await freePort()}`;
   const child = spawn(options.binary, [
     `--http-address=${address}`, `--upstream=${issuer}/`,
@@ -37,7 +39,7 @@ async function start() {
     '--cookie-secret=0123456789abcdef0123456789abcdef', '--cookie-secure=false',
     '--email-domain=*', '--oidc-email-claim=sub',
     '--skip-jwt-bearer-tokens', `--oidc-extra-audience=${options.audience}`,
-    '--skip-provider-button', '--api-route=^/api/',
+    '--api-route=^/api/', ...flags,
   ], { stdio: ['ignore', 'ignore', 'inherit'] });
   process.on('exit', () => child.kill('SIGKILL'));
   let ended = false;
@@ -51,7 +53,14 @@ async function start() {
   return undefined;
 }
 
-let proxy;
-for (let i = 0; i < 3 && !proxy; i += 1) proxy = await start();
-if (!proxy) throw new Error('oauth2-proxy does not start');
-ready({ issuer, proxy });
+// started tries again if another program was faster with the port.
+async function started(flags) {
+  for (let i = 0; i < 3; i += 1) {
+    const address = await start(flags);
+    if (address) return address;
+  }
+  throw new Error('oauth2-proxy does not start');
+}
+
+const [proxy, button] = await Promise.all([started(['--skip-provider-button']), started([])]);
+ready({ issuer, proxy, button });
