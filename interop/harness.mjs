@@ -25,9 +25,10 @@ export async function listen() {
   return { server, base: `http://127.0.0.1:${server.address().port}` };
 }
 
-export function ready(said) {
+// ready says that the server is. last is what to do before the end.
+export function ready(said, last = async () => {}) {
   console.log(JSON.stringify(said));
-  process.stdin.resume().on('end', () => process.exit(0));
+  process.stdin.resume().on('end', () => last().finally(() => process.exit()));
 }
 
 export async function read(stream) {

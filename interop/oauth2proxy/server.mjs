@@ -29,6 +29,8 @@ async function freePort() {
   return port;
 }
 
+const stops = []; // each stops a proxy, and returns when it has ended
+
 // start returns the address of a proxy that answers, or undefined if it ended.
 async function start(flags) {
   const address = `127.0.0.1:${await freePort()}`;
@@ -41,9 +43,11 @@ async function start(flags) {
     '--skip-jwt-bearer-tokens', `--oidc-extra-audience=${options.audience}`,
     '--api-route=^/api/', ...flags,
   ], { stdio: ['ignore', 'ignore', 'inherit'] });
-  process.on('exit', () => child.kill('SIGKILL'));
+  process.on('exit', () => child.kill('SIGKILL')); // whatever for
   let ended = false;
-  child.on('exit', () => { ended = true; }).on('error', (err) => { console.error(err); ended = true; });
+  const end = new Promise((resolve) => { child.on('exit', resolve).on('error', (err) => { console.error(err); resolve(); }); });
+  end.then(() => { ended = true; });
+  stops.push(async () => { child.kill(); await end; });
   for (let i = 0; i < 600 && !ended; i += 1) {
     const answer = await fetch(`http://${address}/ping`).catch(() => undefined);
     if (answer?.ok && !ended) return `http://${address}`;
@@ -63,4 +67,4 @@ async function started(flags) {
 }
 
 const [proxy, button] = await Promise.all([started(['--skip-provider-button']), started([])]);
-ready({ issuer, proxy, button });
+ready({ issuer, proxy, button }, () => Promise.all(stops.map((stop) => stop())));
