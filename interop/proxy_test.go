@@ -1,7 +1,6 @@
 package interop_test
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,26 +29,5 @@ func TestLoginPageLooksLikeAnAnswer(t *testing.T) {
 	}
 	if n := x.counts().Refreshes; n != 0 {
 		t.Errorf("%d refreshes, want none", n)
-	}
-}
-
-// The user may say no, and the harness's browser can.
-func TestDeniedConsent(t *testing.T) {
-	s := startServer(t)
-	user := alice()
-	user.fill["decision"] = "deny"
-	_, err := loopback(t.Context(), s.site(public), user.approve)
-	var refused *oauth2.RetrieveError
-	if !errors.As(err, &refused) || refused.ErrorCode != "access_denied" {
-		t.Errorf("got error %v, want access_denied", err)
-	}
-}
-
-func TestWrongPassword(t *testing.T) {
-	s := startServer(t)
-	user := alice()
-	user.fill["password"] = "guess"
-	if _, err := loopback(t.Context(), s.site(public), user.approve); err == nil {
-		t.Error("a wrong password signs in")
 	}
 }

@@ -99,7 +99,7 @@ func startProxy(t *testing.T, lifetime int) *subject {
 // login signs in by the first way.
 func (x *subject) login() *oauth2.Token {
 	x.t.Helper()
-	tok, err := x.ways[0].signIn(x.t.Context(), x.app)
+	tok, err := x.ways[0].flow.Authenticate(x.t.Context(), x.app.config(nil))
 	if err != nil {
 		x.t.Fatalf("sign-in by %s: %v", x.ways[0].name, err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/discovery"
+	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
 )
@@ -23,6 +25,7 @@ type property struct {
 }
 
 var properties = []property{
+	{"metadata", 3600, (*subject).showMetadata},
 	{"ways to sign in", 3600, (*subject).showSignIn},
 	{"rotation", 3600, (*subject).showRotation},
 	{"reuse detection", 3600, (*subject).showReuse},
@@ -49,15 +52,46 @@ func TestServers(t *testing.T) {
 	}
 }
 
-// Whatever way the tokens were had, the session works, and is refreshed.
+// The metadata tells what site has, and is all that a program needs.
+func (x *subject) showMetadata() string {
+	if x.app.Issuer == "" {
+		return "none"
+	}
+	known := x.app.config(nil)
+	cfg := x.discovered(nil)
+	if got, want := cfg.OAuth2.Endpoint, known.OAuth2.Endpoint; got.AuthURL != want.AuthURL || got.TokenURL != want.TokenURL ||
+		got.DeviceAuthURL != want.DeviceAuthURL || cfg.RevocationURL != known.RevocationURL {
+		x.t.Errorf("discovery has found the endpoints %+v and %s, want %+v and %s", got, cfg.RevocationURL, want, known.RevocationURL)
+	}
+	if !cfg.RequireIss {
+		x.t.Error("the server names itself in its answers, but need not")
+	}
+	return "OpenID Connect Discovery"
+}
+
+// discovered is a Config for which nothing is known but the issuer; or that of
+// the site, for a server without metadata.
+func (x *subject) discovered(store freshtoken.Store) freshtoken.Config {
+	x.t.Helper()
+	cfg := x.app.config(store)
+	if x.app.Issuer == "" {
+		return cfg
+	}
+	cfg.OAuth2.Endpoint, cfg.RevocationURL = oauth2.Endpoint{}, ""
+	if _, err := discovery.Configure(x.t.Context(), &cfg); err != nil {
+		x.t.Fatal(err)
+	}
+	return cfg
+}
+
+// The whole cycle, for each way: login, calls, refresh, logout.
 func (x *subject) showSignIn() string {
 	var names []string
 	for _, w := range x.ways {
-		tok, err := w.signIn(x.t.Context(), x.app)
-		if err != nil {
+		src := x.source(x.discovered(storage.NewMemory()))
+		if _, err := login.Ensure(x.t.Context(), src, w.flow); err != nil {
 			x.t.Fatalf("sign-in by %s: %v", w.name, err)
 		}
-		src, _ := x.session(tok)
 		client := x.app.client(src)
 		if err := call(x.t.Context(), client, x.app.APIs[0]); err != nil {
 			x.t.Errorf("after a sign-in by %s: %v", w.name, err)
@@ -66,10 +100,16 @@ func (x *subject) showSignIn() string {
 		if err := call(x.t.Context(), client, x.app.APIs[0]); err != nil {
 			x.t.Errorf("refreshed after a sign-in by %s: %v", w.name, err)
 		}
+		if err := src.Logout(x.t.Context()); err != nil {
+			x.t.Errorf("Logout after a sign-in by %s: %v", w.name, err)
+		}
+		if err := call(x.t.Context(), client, x.app.APIs[0]); !errors.Is(err, freshtoken.ErrNoSession) {
+			x.t.Errorf("a call after Logout: got error %v, want ErrNoSession", err)
+		}
 		names = append(names, w.name)
 	}
-	if c := x.wantWhole(); c.Refreshes != len(x.ways) {
-		x.t.Errorf("%d refreshes, want one for each of %d sign-ins", c.Refreshes, len(x.ways))
+	if c := x.counts(); c.Refreshes != len(x.ways) || c.InvalidGrants != 0 || c.Reuses != 0 {
+		x.t.Errorf("got %+v, want one refresh for each of %d sign-ins, and nothing refused", c, len(x.ways))
 	}
 	return strings.Join(names, ", ")
 }
