@@ -69,9 +69,8 @@ func (s *Source) revokeAll(ctx context.Context, r *record) error {
 var errUnsupportedType = errors.New("the server does not revoke tokens of this type: revoke at the server's account page")
 
 // revokeToken revokes one token. Any answer but 200 leaves it valid, as far as
-// anyone knows; a 503 asks to try again (section 2.2.1). Some servers, Google's
-// among them, say that a token is invalid where section 2.2 has them say 200:
-// it is what was asked for.
+// anyone knows; a 503 asks to try again (section 2.2.1). Some servers say that a
+// token is invalid where section 2.2 has them say 200: it is what was asked for.
 func (s *Source) revokeToken(ctx context.Context, token, hint string) error {
 	for n := 1; ; n++ {
 		answer, err := s.server.Post(ctx, s.cfg.RevocationURL, url.Values{"token": {token}, "token_type_hint": {hint}})

@@ -30,7 +30,7 @@
 // character by character, so that no server can speak for another. It must
 // come from the issuer's own origin; the endpoints in it may be elsewhere, but
 // must be https. Plain http is for this machine alone, as in freshtoken.New,
-// unless Config.InsecureHTTP is set. Microsoft's shared issuers, such as
+// unless Config.InsecureHTTP is set. Issuers shared by many tenants, such as
 // .../common/v2.0, name an issuer with a placeholder and are refused: use the
 // issuer of a tenant, or write the endpoints down.
 //
