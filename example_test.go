@@ -15,6 +15,7 @@ import (
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
 )
 
 // A program that has the token of a login, and wants a client that keeps it
@@ -195,4 +196,36 @@ func must[T any](value T, err error) T {
 		log.Fatal(err)
 	}
 	return value
+}
+
+// A service that holds a token of its own: there is nobody to log in, and no
+// refresh token. The first token and every later one are had in the same way.
+func Example_clientCredentials() {
+	server := oauthtest.New(oauthtest.Options{ClientID: "service", ClientSecret: "secret"}) // in place of a real one
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, server.Client())
+
+	credentials := clientcredentials.Config{ClientID: "service", ClientSecret: "secret", TokenURL: server.TokenURL()}
+	src, err := freshtoken.New(freshtoken.Config{
+		OAuth2: &oauth2.Config{ClientID: credentials.ClientID, Endpoint: oauth2.Endpoint{TokenURL: credentials.TokenURL}},
+		Reauthenticate: freshtoken.AuthenticatorFunc(func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
+			return credentials.Token(ctx)
+		}),
+		Refresher: freshtoken.RefresherFunc(func(context.Context, *oauth2.Token) (*oauth2.Token, error) {
+			return credentials.Token(ctx)
+		}),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	first, err := src.Token(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	second, err := src.Refresh(context.Background(), first) // an API has rejected it
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(server.AccessAlive(first.AccessToken), server.AccessAlive(second.AccessToken), first.AccessToken == second.AccessToken)
+	// Output: true true false
 }
