@@ -60,7 +60,7 @@ func (p Prompt) show(ctx context.Context, c Code) error {
 	if c.Complete != "" {
 		fmt.Fprintf(&b, "Or open this one, and compare the code:\n\n  %s\n\n", c.Complete)
 	}
-	fmt.Fprintf(&b, "The code expires in %s.\n", time.Until(c.Expiry).Round(time.Minute))
+	fmt.Fprintf(&b, "The code expires in %.0f minutes.\n", max(time.Until(c.Expiry).Minutes(), 1))
 	fmt.Fprint(os.Stderr, b.String())
 	return nil
 }
