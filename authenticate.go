@@ -189,11 +189,11 @@ func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
 		l.err = contextError(ctx)
 		return
 	}
-	l.err = s.newSession(ctx, a)
+	l.err = s.askToLogIn(ctx, a)
 }
 
-// newSession has a person log in, unless somebody has done so in the meantime.
-func (s *Source) newSession(ctx context.Context, a Authenticator) error {
+// askToLogIn has a person log in, unless somebody has done so in the meantime.
+func (s *Source) askToLogIn(ctx context.Context, a Authenticator) error {
 	if s.cfg.Store != nil && !s.cfg.InsecureUnsaved {
 		unlock, err := s.lockLogins(ctx)
 		if err != nil {
