@@ -42,12 +42,13 @@ var (
 	// passphrase or a damaged file does not.
 	ErrStore = errors.New("the session store failed")
 
-	// ErrMismatch: what is stored for the session was issued to another
-	// client, or by another server. It is left untouched.
+	// ErrMismatch: what is stored for the session, or what Import was given,
+	// was issued to another client, or by another server. It is left untouched.
 	ErrMismatch = errors.New("the stored session belongs to another client or server")
 
 	// ErrBadToken: a token cannot be used: a type that is not Bearer, or
-	// characters that cannot be sent in a header.
+	// characters that cannot be sent in a header. From Import: the file has
+	// none.
 	ErrBadToken = errors.New("a token that cannot be used")
 
 	// ErrOrigin: a request was for an origin that is not listed in
@@ -57,6 +58,14 @@ var (
 	// ErrNotRevoked: Logout has ended the session here, but the server did
 	// not confirm that it has revoked the tokens.
 	ErrNotRevoked = errors.New("logged out here, but the server did not confirm the revocation")
+
+	// ErrSessionExists: Import has found a session in the store that did not
+	// begin with the token in the file. Nothing was changed.
+	ErrSessionExists = errors.New("there is another session already")
+
+	// ErrNotRemoved: Import has taken the session over, and the plaintext file
+	// is still there.
+	ErrNotRemoved = errors.New("the session is imported, but the plaintext file is still there")
 
 	// ErrClosed: the Source has been closed.
 	ErrClosed = errors.New("the Source is closed: make another with New")

@@ -2,9 +2,11 @@ package freshtoken_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"log/slog"
 	"net/http"
@@ -189,6 +191,47 @@ func ExampleSources() {
 	// alive
 	// <nil>
 	// true
+}
+
+// A program that used to keep its session in token.json, and has a store now.
+// It calls Import at every start.
+func ExampleSource_Import() {
+	server := oauthtest.New(oauthtest.Options{})
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	old := filepath.Join(dir, "token.json") // what an older version has left
+	data, err := json.Marshal(server.Login("alice"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := os.WriteFile(old, data, 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	src, err := freshtoken.New(freshtoken.Config{OAuth2: server.OAuth2(), Store: storage.NewMemory(), HTTPClient: server.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	for range 2 { // two starts
+		err := src.Import(context.Background(), old)
+		switch {
+		case err == nil:
+			fmt.Println("taken over")
+		case errors.Is(err, fs.ErrNotExist):
+			fmt.Println("nothing to do")
+		default:
+			log.Print(err) // it says what to do; the file is as it was
+		}
+	}
+	fmt.Println(src.Status().State)
+	// Output:
+	// taken over
+	// nothing to do
+	// alive
 }
 
 func must[T any](value T, err error) T {

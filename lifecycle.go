@@ -8,14 +8,31 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"golang.org/x/oauth2"
 )
 
 // How a session begins and ends, and how a Source does. All of it takes its
 // turn with refreshes, and the session lock.
 
-// setToken is SetToken, in its turn.
-func (s *Source) setToken(g grant, issued time.Time) error {
-	t := &s.inTurn
+// takeLogin checks the token of a login and takes it apart. issued is when it
+// was asked for, as far as it tells.
+func (s *Source) takeLogin(tok *oauth2.Token) (g grant, issued time.Time, err error) {
+	now := time.Now()
+	dead := !tok.Expiry.IsZero() && !tok.Expiry.After(now)
+	if tok.RefreshToken == "" && dead && s.cfg.Refresher == nil {
+		return g, now, wrap(ErrBadToken, "it has expired, and there is no refresh token: log in, and ask for one, often with the scope offline_access or with access_type=offline")
+	}
+	if g, err = takeApart(tok, now); err != nil {
+		return g, now, err
+	}
+	if dead { // keep what is dead from looking alive
+		return g, tok.Expiry.Add(-g.lifetime), nil
+	}
+	return g, now, nil
+}
+
+// newSession is the record that a login begins with.
+func (s *Source) newSession(g grant, issued time.Time) *record {
 	fresh := &record{Version: recordVersion, Binding: s.cfg.binding(), ID: rand.Text(), Generation: 1,
 		AccessToken: g.access, RefreshToken: g.refresh,
 		Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra,
@@ -24,6 +41,24 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 	if g.access != "" {
 		fresh.OriginAccess = digest(g.access)
 	}
+	return fresh
+}
+
+// started puts a new session in use. err says why it is not in the store; nil:
+// it is.
+func (s *Source) started(fresh *record, err error) {
+	t := &s.inTurn
+	t.session, t.base, t.unsaved, t.dead, t.unburied = fresh, time.Now(), err != nil, "", false
+	t.storeFailures, t.misfits = 0, 0
+	s.note(err)
+	s.show(nil)
+	s.emit(EventLoggedIn, nil)
+}
+
+// setToken is SetToken, in its turn.
+func (s *Source) setToken(g grant, issued time.Time) error {
+	t := &s.inTurn
+	fresh := s.newSession(g, issued)
 	unlock, err := s.acquire(lockTime)
 	if err == nil {
 		defer s.release(unlock)
@@ -39,11 +74,7 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 	if r := t.session; err != nil && r != nil && r.isFrom(fresh) {
 		return err // what is in use has come from this login, and is newer
 	}
-	t.session, t.base, t.unsaved, t.dead, t.unburied = fresh, time.Now(), err != nil, "", false
-	t.storeFailures, t.misfits = 0, 0
-	s.note(err)
-	s.show(nil)
-	s.emit(EventLoggedIn, nil)
+	s.started(fresh, err)
 	if err != nil {
 		s.emit(EventNotPersisted, err)
 		if unlock == nil {

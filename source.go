@@ -244,18 +244,11 @@ func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 	if tok == nil || tok.AccessToken == "" && tok.RefreshToken == "" {
 		return public(wrap(ErrBadToken, "SetToken needs an access token or a refresh token"))
 	}
-	start := time.Now()
-	if tok.RefreshToken == "" && !tok.Expiry.IsZero() && !tok.Expiry.After(start) && s.cfg.Refresher == nil {
-		return public(wrap(ErrBadToken, "it has expired, and there is no refresh token: log in, and ask for one, often with the scope offline_access or with access_type=offline"))
-	}
-	g, err := takeApart(tok, start)
+	g, issued, err := s.takeLogin(tok)
 	if err != nil {
 		return public(err)
 	}
-	if !tok.Expiry.IsZero() && !tok.Expiry.After(start) { // keep what is dead from looking alive
-		start = tok.Expiry.Add(-g.lifetime)
-	}
-	return public(s.detached(ctx, func() error { return s.setToken(g, start) }))
+	return public(s.detached(ctx, func() error { return s.setToken(g, issued) }))
 }
 
 // Logout ends the session: it stops handing out the token, revokes the tokens,
