@@ -31,10 +31,10 @@ type Source struct {
 
 	// current is what callers see. Token reads it and nothing else, on every
 	// processor at once. What is written often must not lie in its cache line,
-	// nor in the next, which some processors fetch along with it: neither fields
-	// of this Source nor, whatever the allocator does, another one's. Before it
-	// are the fields that New alone sets, which fill more than that; behind it
-	// is room for as much.
+	// nor in the one that some processors fetch along with it: no field of this
+	// Source, and none of another one, wherever the allocator puts them. So
+	// there is room on either side.
+	_       [cacheLines]byte
 	current atomic.Pointer[view]
 	_       [cacheLines]byte
 
