@@ -7,13 +7,25 @@
 // # What you need
 //
 // A [Source] keeps a session. It needs the client and the endpoints, as an
-// oauth2.Config, and a place to keep the session, a [Store]. To start a session,
-// hand the token of a login to [Source.SetToken], however it was had; to end it,
-// call [Source.Logout].
+// oauth2.Config, which package discovery fills in from the server's issuer; and
+// a place to keep the session, a [Store]. To start a session, have somebody log
+// in with package login, or hand the token of a login to [Source.SetToken],
+// however it was had; to end it, call [Source.Logout].
 //
-//	src, err := freshtoken.New(freshtoken.Config{OAuth2: cfg, Store: store})
-//	err = src.SetToken(ctx, tok)
+//	cfg := freshtoken.Config{Issuer: issuer, OAuth2: &oauth2.Config{ClientID: id}, Store: store}
+//	_, err := discovery.Configure(ctx, &cfg)
+//	src, err := freshtoken.New(cfg)
+//	tok, err := login.Ensure(ctx, src, login.Auto{})
 //	client := src.Client("https://api.example.com")
+//
+// # How a session begins
+//
+// With login.Ensure, where a program wants it to: at its start, say, or in a
+// command of its own. With [Config.Reauthenticate], whenever somebody needs a
+// token and there is none to be had. With SetToken, for a token that comes from
+// elsewhere; with [Source.Import], for the plaintext file in which a program has
+// kept one so far. Services that hold tokens of their own, by client credentials
+// for instance, set Reauthenticate and [Config.Refresher].
 //
 // # Which way to use it
 //
@@ -48,8 +60,8 @@
 //
 // # Several accounts
 //
-// One Source for each, with different names in [Config.Session]. They may share
-// a Store. What is stored is bound to the name, the client and the server.
+// [Sources] has a Source for each name. They may share a Store, and nothing
+// else: what is stored is bound to the name, the client and the server.
 //
 // # When something fails
 //

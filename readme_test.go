@@ -1,6 +1,7 @@
 package freshtoken_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,17 +65,17 @@ func TestReadmeNamesTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("*_test.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
 	var all strings.Builder
-	for _, name := range files {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
 		}
+		data, err := os.ReadFile(path)
 		all.Write(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, m := range testName.FindAllStringSubmatch(string(text), -1) {
 		if !strings.Contains(all.String(), "func "+m[1]+"(") {
