@@ -78,24 +78,26 @@ func run(ctx context.Context, args []string, prompt login.Prompt, out io.Writer)
 	return errors.Join(err, accounts.Close())
 }
 
-// open makes the Sources of all accounts. Nothing is read from the store yet.
+// open makes the Sources of all accounts.
 func (o *options) open(ctx context.Context) (*freshtoken.Sources, error) {
-	cfg := freshtoken.Config{
-		OAuth2: &oauth2.Config{ClientID: o.ClientID, Scopes: strings.Fields(o.Scope)},
-		Issuer: o.Issuer,
-	}
-	server, err := discovery.Configure(ctx, &cfg)
-	if err != nil {
-		return nil, err
-	}
-	o.userinfo = server.UserinfoEndpoint
 	key, err := o.key(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Store, err = storage.NewAppFile(app, key); err != nil {
+	store, err := storage.NewAppFile(app, key)
+	if err != nil {
 		return nil, err
 	}
+	cfg := freshtoken.Config{
+		OAuth2: &oauth2.Config{ClientID: o.ClientID, Scopes: strings.Fields(o.Scope)},
+		Issuer: o.Issuer,
+		Store:  store,
+	}
+	server, err := discovery.Configure(ctx, &cfg) // asks once a day
+	if err != nil {
+		return nil, err
+	}
+	o.userinfo = server.UserinfoEndpoint
 	return freshtoken.NewSources(cfg)
 }
 
