@@ -65,7 +65,7 @@ func failed(doing string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("storage: %s: %w: %v", doing, ErrGone, err)
 	}
-	return fmt.Errorf("storage: %s: %w", doing, err)
+	return &fileError{doing, err}
 }
 
 // begin is the start of every method.
@@ -261,7 +261,7 @@ func (d *dir) lock(ctx context.Context, path string) (func() error, error) {
 	switch {
 	case err == nil:
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return nil, err
+		return nil, &heldError{path, err}
 	case errors.Is(err, filelock.ErrNotRegular):
 		return nil, fmt.Errorf("storage: %w: %w; remove it", ErrUnsafe, err)
 	default:

@@ -2,7 +2,13 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
 )
 
 // The errors of this package to branch on, with errors.Is. None of them
@@ -10,7 +16,7 @@ import (
 var (
 	// ErrWrongKey says that a value is whole but was sealed with another key:
 	// another passphrase, another key file. The right one opens it.
-	ErrWrongKey = errors.New("the stored data was sealed with another key or passphrase")
+	ErrWrongKey = errors.New("wrong passphrase or key")
 
 	// ErrKeyMissing says that sealed values exist but their key does not: it
 	// was removed, or the values were copied without it. Restore the key from
@@ -54,3 +60,68 @@ func aloof(err error) error {
 	}
 	return err
 }
+
+// fileError is a failure of the file system.
+type fileError struct {
+	doing string
+	err   error
+}
+
+// Error says what to do about it, where that is known. Who has to act knows the
+// directory, and not the names of the files in it.
+func (e *fileError) Error() string {
+	path, reason := e.at()
+	if strings.Contains(filepath.Base(path), tempExt) {
+		path = filepath.Dir(path)
+	}
+	switch {
+	case path == "":
+	case isFull(e.err):
+		return fmt.Sprintf("storage: the disk of %s is full: free some space there", path)
+	case errors.Is(e.err, syscall.EROFS):
+		return fmt.Sprintf("storage: %s is on a read-only disk: mount it for writing, or choose another directory", path)
+	case errors.Is(e.err, fs.ErrPermission):
+		return fmt.Sprintf("storage: this user has no permission in %s to %s: change its mode or owner, or choose another directory", path, e.doing)
+	default:
+		return fmt.Sprintf("storage: cannot %s: %s: %s", e.doing, path, reason)
+	}
+	return fmt.Sprintf("storage: cannot %s: %s", e.doing, reason)
+}
+
+// at returns the path that the error is about, if any, and what is wrong there.
+func (e *fileError) at() (path, reason string) {
+	if p := new(fs.PathError); errors.As(e.err, &p) {
+		return p.Path, p.Err.Error()
+	}
+	if l := new(os.LinkError); errors.As(e.err, &l) {
+		return l.New, l.Err.Error()
+	}
+	return "", e.err.Error()
+}
+
+func (e *fileError) Unwrap() error { return e.err }
+
+// isFull reports whether an error is for lack of space. On Windows these are
+// ERROR_HANDLE_DISK_FULL and ERROR_DISK_FULL.
+func isFull(err error) bool {
+	if runtime.GOOS == "windows" {
+		return errors.Is(err, syscall.Errno(39)) || errors.Is(err, syscall.Errno(112))
+	}
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// heldError is that of a context which ended before a lock could be had.
+type heldError struct {
+	path string
+	err  error
+}
+
+func (e *heldError) Error() string {
+	return fmt.Sprintf("storage: gave up waiting for whoever holds the lock of %s: %v", e.path, e.err)
+}
+
+func (e *heldError) Unwrap() error { return e.err }
+
+// LockFile returns the path of the file that is locked, by which to find the
+// process that has locked it.
+func (e *heldError) LockFile() string { return e.path }

@@ -18,3 +18,6 @@ func SealPlain(key, plain []byte, salt [32]byte) ([]byte, error) {
 	b := m.header(&salt, len(plain))
 	return m.encrypt(append(b, plain...), len(b), &salt, infoValue)
 }
+
+// FileError is the error of an operation that the file system has failed.
+func FileError(doing string, err error) error { return failed(doing, err) }

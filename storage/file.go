@@ -160,7 +160,8 @@ func (f *File) List(ctx context.Context) ([]string, error) { return f.s.list(ctx
 
 // Lock locks the lock file of key. The lock is the kernel's: it is freed when
 // the process dies, however that happens, and excludes goroutines of this
-// process too. A waiter looks again every few milliseconds, up to 50.
+// process too. A waiter looks again every few milliseconds, up to 50. The
+// error of one whom ctx has sent away names the lock file, and wraps that of ctx.
 func (f *File) Lock(ctx context.Context, key string) (unlock func() error, err error) {
 	return f.dir.Lock(ctx, key)
 }

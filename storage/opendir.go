@@ -91,14 +91,14 @@ func (d *dir) probe() error {
 	unlock, err := filelock.Lock(ctx, name)
 	if err != nil {
 		os.Remove(name)
-		return failed("a store needs a directory in which files can be made and locked", err)
+		return failed("make and lock files", err)
 	}
 	err = unlock()
 	if rerr := os.Remove(name); err == nil {
 		err = rerr
 	}
 	if err != nil {
-		return failed("a store needs a directory in which files can be removed", err)
+		return failed("remove files", err)
 	}
 	return nil
 }

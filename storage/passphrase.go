@@ -68,7 +68,7 @@ func (p *passphrase) Get(ctx context.Context, params []byte) ([]byte, error) {
 	case params == nil:
 		return nil, fmt.Errorf("storage: no key without a salt: %w", fs.ErrNotExist)
 	case len(params) == 0 || params[0] != kindArgon2id:
-		return nil, fmt.Errorf("storage: %w: it was sealed with a key that is no passphrase", ErrWrongKey)
+		return nil, fmt.Errorf("storage: %w: the data was sealed with a key that is no passphrase: give that key", ErrWrongKey)
 	case len(params) != paramsSize:
 		return nil, damaged("the parameters of the passphrase are cut short")
 	}

@@ -233,7 +233,7 @@ func (s *sealer) unlockWith(ctx context.Context, h header, ask func(context.Cont
 		return nil, err
 	}
 	if !m.fits(h) {
-		return nil, fmt.Errorf("storage: %w: give the right one, or remove the sealed data and log in again", ErrWrongKey)
+		return nil, fmt.Errorf("storage: %w: give the one that the data was encrypted with; if that is lost, remove the data and log in again", ErrWrongKey)
 	}
 	s.remember(m)
 	return m, nil
