@@ -55,8 +55,14 @@ func failureOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case err == secretservice.ErrLocked: // which says no more than ours
+		return fail(ErrLocked, nil)
 	case errors.Is(err, secretservice.ErrLocked):
 		return fail(ErrLocked, err)
+	case errors.Is(err, secretservice.ErrNoBus):
+		return failFor(ErrUnavailable, err, "run the program in a desktop session; on a server or in a container, "+adviseKey)
+	case errors.Is(err, secretservice.ErrNoProvider):
+		return failFor(ErrUnavailable, err, "install and start gnome-keyring, or KeePassXC with its Secret Service enabled, or "+adviseKey)
 	case errors.Is(err, secretservice.ErrTimeout):
 		return fail(ErrTimeout, err)
 	case errors.Is(err, secretservice.ErrBroken):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 
 	gokeyring "github.com/zalando/go-keyring"
 )
@@ -34,18 +35,21 @@ var (
 
 // What to do about an error stands at the end of its text.
 const (
-	adviseUnlock = "unlock it by logging in to the desktop or in its own program " +
-		"(macOS over ssh: security unlock-keychain), then try again"
-	adviseElsewhere = "install and start a keyring (Linux: gnome-keyring or KeePassXC, on a session bus), " +
-		"or give a file store another key: storage.Passphrase or storage.KeyFile"
-	adviseWait = "look for a prompt that waits for an answer, and raise Options.Timeout where a person has to unlock the keyring"
-	adviseSize = "keep the session in a file: storage.NewFile with keyring.NewKey"
+	adviseUnlock    = "unlock it in the program that manages it, such as Seahorse or KeePassXC, or by logging in to the desktop, then try again"
+	adviseUnlockMac = "unlock it in Keychain Access (over ssh: security unlock-keychain), then try again"
+	adviseElsewhere = "install and start a keyring (Linux: gnome-keyring or KeePassXC), or " + adviseKey
+	adviseKey       = "keep the sessions in files under another key: storage.Passphrase or storage.KeyFile"
+	adviseWait      = "look for a prompt that waits for an answer, and raise Options.Timeout where a person has to unlock the keyring"
+	adviseSize      = "keep the session in a file: storage.NewFile with keyring.NewKey"
 )
 
 // advice returns what the user should do about an error of this kind.
 func advice(kind error) string {
 	switch kind {
 	case ErrLocked:
+		if runtime.GOOS == "darwin" {
+			return adviseUnlockMac
+		}
 		return adviseUnlock
 	case ErrUnavailable:
 		return adviseElsewhere
@@ -75,7 +79,10 @@ func (f *failure) Unwrap() error { return f.cause }
 // unwrapped only where that cannot mislead: a missing socket or a missing
 // helper program matches fs.ErrNotExist, which from a store means that nothing
 // is stored; and a deadline of our own is not the caller's.
-func fail(kind error, cause error) *failure {
+func fail(kind error, cause error) *failure { return failFor(kind, cause, advice(kind)) }
+
+// failFor is fail with other advice than the kind has.
+func failFor(kind, cause error, advice string) *failure {
 	f := &failure{kind: kind}
 	what := "the keyring failed"
 	if kind != nil {
@@ -87,7 +94,7 @@ func fail(kind error, cause error) *failure {
 			f.cause = cause
 		}
 	}
-	f.text = what + ": " + advice(kind)
+	f.text = what + ": " + advice
 	return f
 }
 

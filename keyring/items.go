@@ -245,5 +245,8 @@ func (s *items) call(ctx context.Context, doing, owner, account string, do func(
 	text, err := s.gate.enter(ctx, &call{
 		do: do, writes: owner, service: s.service, account: account, timeout: s.opts.Timeout, prompt: s.opts.Prompt,
 	})
+	if kind := kindOf(err); kind == ErrLocked || kind == ErrUnavailable {
+		return text, err // as it is for any call
+	}
 	return text, during(doing, err)
 }

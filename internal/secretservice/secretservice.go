@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -21,9 +22,9 @@ import (
 // What [Check] can find. Each error is matched with errors.Is; the text of the
 // one returned adds what the bus said.
 var (
-	ErrNoBus        = errors.New("no session bus")
+	ErrNoBus        = errors.New("no desktop session with a D-Bus session bus was found")
 	ErrDeadBus      = errors.New("the session bus does not accept connections")
-	ErrNoProvider   = errors.New("no Secret Service on the session bus")
+	ErrNoProvider   = errors.New("no program of this desktop session is one (no Secret Service on the session bus)")
 	ErrNoCollection = errors.New("the Secret Service has no login or default collection")
 	ErrLocked       = errors.New("the collection is locked")
 	ErrBroken       = errors.New("the Secret Service answers with an error")
@@ -150,6 +151,9 @@ func connectError(err error) error {
 	var timeout interface{ Timeout() bool } // any error of the net package
 	if errors.As(err, &timeout) {
 		return because(ErrDeadBus, err)
+	}
+	if os.Getenv("DBUS_SESSION_BUS_ADDRESS") == "" {
+		err = errors.New("DBUS_SESSION_BUS_ADDRESS is not set")
 	}
 	return because(ErrNoBus, err)
 }
