@@ -6,6 +6,7 @@ package endpoint
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/oauth2"
 )
@@ -43,14 +45,49 @@ func New(client *http.Client, o *oauth2.Config, plainBasic bool) *Client {
 	return &Client{http: c, oauth2: *o, plainBasic: plainBasic}
 }
 
+// CheckClient is what to do where a server accepts this client in no request.
+const CheckClient = "check ClientID and ClientSecret of Config.OAuth2, and try the other Endpoint.AuthStyle: " +
+	"oauth2.AuthStyleInHeader, or oauth2.AuthStyleInParams"
+
 // A SendError is the failure of a request that got no answer.
 type SendError struct {
+	Host   string // that was asked
 	Err    error
 	Unsent bool // provably
 }
 
-func (e *SendError) Error() string { return e.Err.Error() }
+func (e *SendError) Error() string {
+	if bad := new(tls.CertificateVerificationError); errors.As(e.Err, &bad) {
+		return fmt.Sprintf("%s cannot prove who it is (%v): check the clock of this machine, and which certificates it trusts", e.Host, e.Err)
+	}
+	if e.Unsent {
+		return fmt.Sprintf("cannot reach %s (%s): check the network connection, and that this is the right address", e.Host, reason(e.Err))
+	}
+	return fmt.Sprintf("no answer from %s (%s)", e.Host, reason(e.Err))
+}
+
 func (e *SendError) Unwrap() error { return e.Err }
+
+// reason is what an error of package net says, without how it came to say so.
+func reason(err error) string {
+	if op := new(net.OpError); errors.As(err, &op) && op.Op == "proxyconnect" {
+		return "by way of the proxy: " + reason(op.Err)
+	}
+	var errno syscall.Errno
+	var timeout interface{ Timeout() bool }
+	dns := new(net.DNSError)
+	switch {
+	case errors.As(err, &dns):
+		return "its name could not be looked up: " + strings.TrimSpace(dns.Err[strings.LastIndex(dns.Err, ": ")+1:])
+	case errors.Is(err, context.Canceled), errors.As(err, &timeout) && timeout.Timeout():
+		return "it took too long"
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed"
+	}
+	return err.Error()
+}
 
 // Post sends a form, authenticated as the client, and reads the answer. It adds
 // to form what the client's authentication wants there. The error, if any, is a
@@ -64,7 +101,7 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, &SendError{Err: Bare(err), Unsent: true}
+		return nil, &SendError{Host: "the server", Err: Bare(err), Unsent: true}
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
@@ -75,7 +112,7 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 	if err != nil {
 		// A transport that traces its connections and never had one has sent
 		// nothing. Silence proves nothing: others do not trace.
-		return nil, &SendError{Err: Bare(err), Unsent: IsUnsent(err) || wanted.Load() && !got.Load()}
+		return nil, &SendError{Host: req.URL.Host, Err: Bare(err), Unsent: IsUnsent(err) || wanted.Load() && !got.Load()}
 	}
 	defer resp.Body.Close()
 	a := &Answer{Status: resp.StatusCode, Header: resp.Header}
