@@ -10,6 +10,7 @@ import (
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"github.com/freshtoken/freshtoken/internal/words"
 	"golang.org/x/oauth2"
 )
 
@@ -84,6 +85,7 @@ type pending struct {
 	code     string // the secret one
 	resource []string
 	interval time.Duration
+	life     time.Duration
 }
 
 // begin asks the server for the codes (RFC 8628 section 3.1).
@@ -107,7 +109,7 @@ func (d Device) begin(ctx context.Context, cfg *freshtoken.Config) (*pending, er
 	start := time.Now()
 	answer, err := client(cfg).Post(ctx, target, form)
 	if err != nil {
-		return nil, fmt.Errorf("device authorization endpoint: %w", err)
+		return nil, err
 	}
 	if r := answer.Refusal(); !answer.OK() || r.Code != "" {
 		return nil, refusal("device authorization endpoint", r, cfg.OAuth2.ClientSecret)
@@ -151,17 +153,16 @@ func (p *pending) read(answer *endpoint.Answer, start time.Time) error {
 	if checkAddress(p.shown.Complete) != nil {
 		p.shown.Complete = "" // a convenience
 	}
-	life := defaultExpiry
-	p.interval = defaultInterval
+	p.life, p.interval = defaultExpiry, defaultInterval
 	if n, ok := endpoint.Number(all["expires_in"]); ok {
-		if life = seconds(n, maxExpiry); life <= 0 {
-			return wrap(ErrExpired, "it had when it arrived: start the login again")
+		if p.life = seconds(n, maxExpiry); p.life <= 0 {
+			return wrap(ErrExpired, "it had when it arrived: log in again")
 		}
 	}
 	if n, ok := endpoint.Number(all["interval"]); ok && n > 0 {
 		p.interval = max(seconds(n, maxInterval), time.Second)
 	}
-	p.shown.Expiry = start.Add(life)
+	p.shown.Expiry = start.Add(p.life)
 	return nil
 }
 
@@ -182,7 +183,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config) (*oauth2.Tok
 		case <-next.C:
 		case <-expired.C:
 			next.Stop()
-			return nil, wrap(ErrExpired, "it was not entered in time: start the login again")
+			return nil, tell(ErrExpired, "the code was not entered within %s: log in again", words.Duration(p.life))
 		case <-ctx.Done():
 			next.Stop()
 			return nil, context.Cause(ctx)

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -78,31 +79,35 @@ var codes = map[string]error{
 	"expired_token":           ErrExpired,
 }
 
-// advice says what to do about an error code.
-var advice = map[string]string{
-	"access_denied":             "log in again and agree, or ask the server's administrator for access",
-	"server_error":              "try again later",
-	"temporarily_unavailable":   "try again later",
-	"expired_token":             "start the login again, and finish it before the code expires",
-	"invalid_client":            "check ClientID, ClientSecret and Endpoint.AuthStyle of Config.OAuth2 (AuthStyleInParams sends the secret in the body, AuthStyleInHeader as Basic)",
-	"unauthorized_client":       "allow this client, at the server, to log in this way",
-	"unsupported_grant_type":    "allow this client, at the server, to log in this way",
-	"unsupported_response_type": "allow this client, at the server, the response type code",
-	"invalid_scope":             "check Config.OAuth2.Scopes against what the server knows and the client may ask for",
-	"invalid_grant":             "log in again; if it stays so, compare the client's redirect URI at the server with Config.OAuth2.RedirectURL",
-	"invalid_request":           "check Config.OAuth2 and Params against what the server wants",
-	"invalid_target":            "check the parameter resource against what the server knows",
-	"consent_required":          "log in again and agree",
-	"login_required":            "log in again",
-	"interaction_required":      "log in again",
+// meaning says what an error code says, where no sentinel does, and what to do.
+var meaning = map[string]struct{ what, advice string }{
+	"access_denied":             {"", "log in again and agree, or ask the server's administrator for access"},
+	"server_error":              {"", "try again later"},
+	"temporarily_unavailable":   {"", "try again later"},
+	"expired_token":             {"", "log in again, and enter the code in time"},
+	"invalid_client":            {"the server does not accept this program's client ID or client secret", endpoint.CheckClient},
+	"unauthorized_client":       {"the server does not let this client log in this way", allowFlow},
+	"unsupported_grant_type":    {"the server does not let this client log in this way", allowFlow},
+	"unsupported_response_type": {"the server does not let this client log in this way", "allow it the response type code at the server"},
+	"invalid_scope":             {"the server does not accept the scopes that were asked for", "check Config.OAuth2.Scopes against what the server knows and the client may ask for"},
+	"invalid_grant":             {"the server does not accept the code of this login", "log in again; if it stays so, compare the client's redirect URI at the server with Config.OAuth2.RedirectURL"},
+	"invalid_request":           {"", "check Config.OAuth2 and Params against what the server wants"},
+	"invalid_target":            {"", "check the parameter resource against what the server knows"},
+	"consent_required":          {"", "log in again and agree"},
+	"login_required":            {"", "log in again"},
+	"interaction_required":      {"", "log in again"},
 }
 
+const allowFlow = "allow it, at the server, the grant type authorization_code, or the device code for login.Device"
+
 func (e *ServerError) Error() string {
-	var b strings.Builder
+	m, known := meaning[e.Code]
+	what := cmp.Or(m.what, "the server refused the login")
 	if kind := codes[e.Code]; kind != nil {
-		fmt.Fprintf(&b, "%v: ", kind)
+		what = kind.Error()
 	}
-	fmt.Fprintf(&b, "%s answered", e.Endpoint)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s:", what, e.Endpoint)
 	if e.Status != 0 {
 		fmt.Fprintf(&b, " %d", e.Status)
 	}
@@ -110,11 +115,12 @@ func (e *ServerError) Error() string {
 		fmt.Fprintf(&b, " %s", e.Code)
 	}
 	if e.Description != "" {
-		fmt.Fprintf(&b, " (%q)", e.Description)
+		fmt.Fprintf(&b, ", %q", e.Description)
 	}
-	switch a, known := advice[e.Code]; {
+	b.WriteString(")")
+	switch {
 	case known:
-		fmt.Fprintf(&b, ": %s", a)
+		fmt.Fprintf(&b, ": %s", m.advice)
 	case e.Status >= 300 && e.Status < 400:
 		b.WriteString(": it redirects, which is not followed; check its address in Config.OAuth2.Endpoint")
 	case e.Status >= 500 || e.Status == 429:
@@ -144,4 +150,19 @@ func refusal(from string, r *endpoint.Refusal, secrets ...string) *ServerError {
 // wrap says what went wrong behind a sentinel that callers branch on.
 func wrap(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", sentinel, fmt.Errorf(format, args...))
+}
+
+// told is an error that matches a sentinel, and words it better than that.
+type told struct {
+	text string
+	errs []error
+}
+
+func (t *told) Error() string   { return t.text }
+func (t *told) Unwrap() []error { return t.errs }
+
+// tell is wrap where the text alone says what the sentinel does.
+func tell(sentinel error, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &told{err.Error(), []error{sentinel, err}}
 }

@@ -53,7 +53,7 @@ func exchange(ctx context.Context, cfg *freshtoken.Config, form url.Values, secr
 	start := time.Now()
 	answer, err := client(cfg).Post(ctx, cfg.OAuth2.Endpoint.TokenURL, form)
 	if err != nil {
-		return nil, fmt.Errorf("token endpoint: %w", err)
+		return nil, err
 	}
 	tok, err := answer.Token(start, cfg.AcceptFormEncoded, cfg.AssumeBearer)
 	if refused := new(endpoint.Refusal); errors.As(err, &refused) {
@@ -86,11 +86,11 @@ func request(cfg *freshtoken.Config, params url.Values, offline bool, own ...str
 	for name, values := range params {
 		switch {
 		case slices.Contains(own, name):
-			return nil, fmt.Errorf("Params has %q, which is not for the program to set", name)
+			return nil, fmt.Errorf("the login's Params have %q, which is not for the program to set", name)
 		case len(values) == 0 || slices.Contains(values, ""):
-			return nil, fmt.Errorf("Params has %q without a value", name)
+			return nil, fmt.Errorf("the login's Params have %q without a value", name)
 		case len(values) > 1 && name != "resource" && name != "audience":
-			return nil, fmt.Errorf("Params has %q more than once", name)
+			return nil, fmt.Errorf("the login's Params have %q more than once", name)
 		}
 		form[name] = slices.Clone(values)
 	}

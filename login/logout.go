@@ -83,7 +83,7 @@ func (b BrowserLogout) logout(ctx context.Context, cfg *freshtoken.Config, idTok
 	}
 	form.Set("post_logout_redirect_uri", r.uri)
 	form.Set("state", state)
-	err = b.run(ctx, u, form, r)
+	err = b.run(ctx, cfg, u, form, r)
 	r.close(err)
 	return err
 }
@@ -98,7 +98,7 @@ func (b BrowserLogout) browse(ctx context.Context, u *url.URL, form url.Values) 
 }
 
 // run sends the person to the browser and waits until it is back.
-func (b BrowserLogout) run(ctx context.Context, u *url.URL, form url.Values, r *receiver) error {
+func (b BrowserLogout) run(ctx context.Context, cfg *freshtoken.Config, u *url.URL, form url.Values, r *receiver) error {
 	limit := b.Timeout
 	if limit <= 0 {
 		limit = loginTime
@@ -114,6 +114,6 @@ func (b BrowserLogout) run(ctx context.Context, u *url.URL, form url.Values, r *
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-patience.C:
-		return r.late(limit, "log out")
+		return r.late(cfg, limit, "log out")
 	}
 }

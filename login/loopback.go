@@ -169,7 +169,7 @@ func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorizat
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-patience.C:
-		return nil, r.late(limit, "log in")
+		return nil, r.late(cfg, limit, "log in")
 	}
 	code, err := got.judge(cfg)
 	if err != nil {

@@ -294,6 +294,36 @@ func TestUnfinishedLogins(t *testing.T) {
 	}
 }
 
+// Only the browser knows that the server has refused the redirect URI, so the
+// error says what the server should know, to the letter.
+func TestUnfinishedLoginNamesTheRedirectURI(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixed := "http://" + free.Addr().String() + "/done"
+	free.Close()
+	for redirect, want := range map[string]string{
+		"":                      "http://127.0.0.1/callback with any port",
+		"http://127.0.0.1/done": "http://127.0.0.1/done with any port",
+		"http://[::1]/done":     "http://[::1]/done with any port",
+		"http://localhost":      "http://localhost/ with any port",
+		fixed:                   fixed,
+	} {
+		cfg := config(oauthtest.New(oauthtest.Options{}))
+		cfg.OAuth2.RedirectURL = redirect
+		nobody := login.Prompt{Browse: func(context.Context, string) error { return nil }}
+		_, err := login.Ensure(t.Context(), source(t, cfg), login.Loopback{Prompt: nobody, Timeout: time.Millisecond})
+		if errors.Is(err, login.ErrListen) {
+			continue // no such address here, or somebody has taken the port
+		}
+		wantErr(t, err, login.ErrTimeout)
+		if err != nil && !strings.Contains(err.Error(), "register "+want+" for the client") {
+			t.Errorf("%q: %v", redirect, err)
+		}
+	}
+}
+
 func TestExchange(t *testing.T) {
 	t.Run("R7636-7.2 a server that wants no S256 gets nothing else", func(t *testing.T) {
 		as := oauthtest.New(oauthtest.Options{})

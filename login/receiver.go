@@ -18,16 +18,18 @@ import (
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"github.com/freshtoken/freshtoken/internal/words"
 )
 
 // A receiver waits, on the loopback interface, for the browser to come back with
 // the server's answer. It belongs to one login.
 type receiver struct {
-	uri   string // the redirect URI
-	host  string // that the browser must ask for
-	path  string
-	state string
-	page  func(error) []byte
+	uri      string // the redirect URI
+	register string // as the server should know it
+	host     string // that the browser must ask for
+	path     string
+	state    string
+	page     func(error) []byte
 
 	answers chan callback // of one element: the login's answer
 	first   sync.Once     // passes that on
@@ -61,8 +63,11 @@ func listen(redirect, state string, page func(error) []byte) (*receiver, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{uri: "http://" + host + path, host: host, path: path, state: state, page: page,
+	r := &receiver{uri: "http://" + host + path, register: "http://" + host + path, host: host, path: path, state: state, page: page,
 		answers: make(chan callback, 1), over: make(chan struct{})}
+	if port == "0" { // the port is the system's choice
+		r.register = "http://" + host[:strings.LastIndexByte(host, ':')] + path + " with any port"
+	}
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeader, ErrorLog: log.New(io.Discard, "", 0)}
 	for _, l := range listeners {
 		r.serving.Go(func() { r.server.Serve(l) })
@@ -190,14 +195,13 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// late is the error of a login, or a logout, that nobody has finished.
-func (r *receiver) late(limit time.Duration, to string) error {
-	back := r.uri
-	if u, err := url.Parse(r.uri); err == nil {
-		u.Host = u.Hostname()
-		back = u.String()
-	}
-	err := wrap(ErrTimeout, "the browser has not come back within %v: %s again; if it shows an error about the redirect URI, register %s for this client at the server", limit, to, back)
+// late is the error of a login, or a logout, that nobody has finished. Only the
+// browser knows if the server has refused the redirect URI: it must not send the
+// person there.
+func (r *receiver) late(cfg *freshtoken.Config, limit time.Duration, to string) error {
+	err := tell(ErrTimeout, "the browser did not come back within %s: %s again; if it shows an error about the redirect URI "+
+		"(the address to come back to), register %s for the client %q at the server",
+		words.Duration(limit), to, r.register, endpoint.Sanitize(cfg.OAuth2.ClientID, 100))
 	if n := r.strays.Load(); n > 0 {
 		err = fmt.Errorf("%w (%w: %d were refused, which some other program or page has sent)", err, ErrState, n)
 	}
