@@ -96,7 +96,7 @@ func (a *Sources) List(ctx context.Context) ([]Status, error) {
 		return nil, public(errCannotList)
 	}
 	if err != nil {
-		err = wrap(ErrStore, "listing the sessions: %w", err)
+		err = &storeError{"list the sessions", err}
 	}
 	var all []Status
 	for _, b := range a.ours(keys) {

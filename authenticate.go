@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/words"
 	"golang.org/x/oauth2"
 )
 
@@ -214,7 +215,7 @@ func (s *Source) askToLogIn(ctx context.Context, a Authenticator) error {
 		err = errors.New("the Authenticator returned no token")
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", why, err)
+		return &told{"the login failed: " + words.Text(err), []error{why, err}}
 	}
 	// Whoever gives up now does so too late: there is a session.
 	err = s.SetToken(context.WithoutCancel(ctx), tok)
@@ -238,9 +239,10 @@ func (s *Source) lockLogins(ctx context.Context) (unlock func() error, err error
 	case ctx.Err() != nil:
 		return nil, contextError(ctx)
 	case lctx.Err() != nil:
-		return nil, wrap(ErrLocked, "it has been logging in for %v: finish that login, or end that process", loginLockTime)
+		return nil, tell(ErrLocked, "another process has been waiting for somebody to log in for %s: finish that login, or end that process%s",
+			words.Duration(loginLockTime), holder(err))
 	default:
-		return nil, wrap(ErrStore, "locking logins: %w", err)
+		return nil, &storeError{"lock the login", err}
 	}
 }
 

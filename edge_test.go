@@ -545,11 +545,11 @@ func TestTextsInJSON(t *testing.T) {
 		w.as.Token.Always(oauthtest.Refuse())
 		_, err := src.Token(t.Context())
 		for _, value := range []any{err, src.Status(), struct{ E error }{err}, freshtoken.Event{Kind: "x", Err: err}} {
-			if data, e := json.Marshal(value); e != nil || !strings.Contains(string(data), "token endpoint") {
+			if data, e := json.Marshal(value); e != nil || !strings.Contains(string(data), "cannot reach") {
 				t.Errorf("%T: %s, %v", value, data, e)
 			}
 		}
-		if text := spill(src.Status()); strings.Count(text, "token endpoint") < 5 {
+		if text := spill(src.Status()); strings.Count(text, "cannot reach") < 5 {
 			t.Errorf("got %s", text)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"github.com/freshtoken/freshtoken/internal/words"
 	"golang.org/x/oauth2"
 )
 
@@ -35,7 +36,7 @@ var (
 	// trying to save until Close; another process must not use the session
 	// meanwhile. Returned by SetToken and Close, reported by Status and
 	// events, never returned beside a good token.
-	ErrNotPersisted = errors.New("the newest tokens could not be saved")
+	ErrNotPersisted = errors.New("the session's newest tokens could not be saved")
 
 	// ErrStore: the store failed before anything was spent. The session is
 	// as it was. What it wraps says what to do: a full disk passes, a wrong
@@ -74,6 +75,40 @@ var (
 // wrap says what went wrong behind a sentinel that callers branch on.
 func wrap(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", sentinel, fmt.Errorf(format, args...))
+}
+
+// told is an error that matches a sentinel, and words it better than that.
+type told struct {
+	text string
+	errs []error
+}
+
+func (t *told) Error() string   { return t.text }
+func (t *told) Unwrap() []error { return t.errs }
+
+// tell is wrap where the text alone says what the sentinel does.
+func tell(sentinel error, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &told{err.Error(), []error{sentinel, err}}
+}
+
+// storeError is an ErrStore.
+type storeError struct {
+	doing string // what could not be done
+	err   error
+}
+
+func (e *storeError) Error() string   { return "cannot " + e.doing + ": " + words.Text(e.err) }
+func (e *storeError) Unwrap() []error { return []error{ErrStore, e.err} }
+
+// notPersisted says that the newest tokens could not be saved because of err,
+// and what that means.
+func notPersisted(meaning string, err error) error {
+	why := words.Text(err)
+	if failed := new(storeError); errors.As(err, &failed) {
+		why = words.Text(failed.err)
+	}
+	return &told{fmt.Sprintf("%v, %s: %s", ErrNotPersisted, meaning, why), []error{ErrNotPersisted, err}}
 }
 
 // public gives an error that leaves the package the package's name, once.
@@ -168,39 +203,51 @@ func isEnded(err error) bool { return errors.Is(err, ErrSessionEnded) }
 
 func (e *RefreshError) Error() string {
 	var b strings.Builder
-	b.WriteString("freshtoken: ")
-	switch {
-	case e.ended:
-		b.WriteString(ErrSessionEnded.Error())
-		if e.Uncertain {
-			b.WriteString(" (the server's answer is not clear; the tokens were kept)")
-		}
-	case e.class == classConfiguration:
-		b.WriteString("the server does not accept this client: check ClientID, ClientSecret and Endpoint.AuthStyle of Config.OAuth2 (AuthStyleInParams sends the secret in the body, AuthStyleInHeader as Basic)")
-	case e.OutcomeUnknown:
-		b.WriteString("the refresh may or may not have happened: no usable answer from the token endpoint")
-	default:
-		b.WriteString("the session could not be refreshed")
-	}
+	what, advice := e.words()
+	b.WriteString("freshtoken: " + what)
 	if e.Status != 0 {
-		fmt.Fprintf(&b, ": token endpoint answered %d", e.Status)
+		fmt.Fprintf(&b, " (token endpoint: %s", strings.TrimSpace(fmt.Sprint(e.Status, " ", e.Code)))
+		if e.Description != "" {
+			fmt.Fprintf(&b, ", %q", e.Description)
+		}
+		b.WriteString(")")
 	}
-	if e.Code != "" {
-		fmt.Fprintf(&b, " %s", e.Code)
-	}
-	if e.Description != "" {
-		fmt.Fprintf(&b, " (%q)", e.Description)
+	if advice != "" {
+		b.WriteString(": " + advice)
 	}
 	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		b.WriteString(": " + words.Text(e.Err))
 	}
 	if !e.Interrupted.IsZero() {
 		fmt.Fprintf(&b, "; an earlier refresh was interrupted at %s, which may have spent the refresh token", e.Interrupted.Format(time.RFC3339))
 	}
-	if e.RetryAfter > 0 {
-		fmt.Fprintf(&b, "; next attempt in %s at the earliest", e.RetryAfter.Round(time.Millisecond))
+	switch {
+	case e.class == classConfiguration:
+	case e.Uncertain && e.RetryAfter > 0:
+		fmt.Fprintf(&b, "; or try again in %s: the tokens were kept", words.Duration(e.RetryAfter))
+	case e.RetryAfter > 0:
+		fmt.Fprintf(&b, "; try again in %s", words.Duration(e.RetryAfter))
 	}
 	return b.String()
+}
+
+// words says what has happened, and, where that is not all, what to do.
+func (e *RefreshError) words() (what, advice string) {
+	switch {
+	case e.Uncertain:
+		return "the server does not go on with the session, and does not clearly say why", "log in again"
+	case e.ended && e.Status != 0:
+		return "the session has ended at the server: it was revoked, or has expired", "log in again"
+	case e.ended:
+		return ErrSessionEnded.Error(), ""
+	case e.Code == "unauthorized_client", e.Code == "unsupported_grant_type":
+		return "the server does not let this client refresh a session", "allow it the grant type refresh_token at the server"
+	case e.class == classConfiguration:
+		return "the server does not accept this program's client ID or client secret", endpoint.CheckClient
+	case e.OutcomeUnknown:
+		return "the session may or may not have been refreshed", ""
+	}
+	return "the session could not be refreshed", ""
 }
 
 // MarshalJSON implements json.Marshaler: the fields, and the text as "error".

@@ -3,10 +3,13 @@ package freshtoken
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"runtime"
 	"time"
 
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"github.com/freshtoken/freshtoken/internal/words"
 )
 
 // How long each phase of a refresh may take. Each has its own time: what one
@@ -34,7 +37,7 @@ const (
 )
 
 var (
-	errHangs = errors.New("it has not returned in time")
+	errHangs = errors.New("there was no answer in time")
 	errBusy  = errors.New("an earlier call has not returned yet")
 	errExit  = errors.New("it has ended without returning")
 )
@@ -123,12 +126,26 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 	case errors.Is(err, errHangs):
 		return nil, wrap(ErrLocked, "asking the store for the session lock: %w", err)
 	case ctx.Err() != nil:
-		return nil, wrap(ErrLocked, "it has held the session's lock for %v: try again later, or end it if it hangs", limit)
+		return nil, tell(ErrLocked, "another process has been busy with the session for %s: try again, or end that process if it hangs%s",
+			words.Duration(limit), holder(err))
 	case s.cfg.InsecureUnsaved:
 		return nil, nil
 	default:
-		return nil, wrap(ErrStore, "locking the session: %w", err)
+		return nil, &storeError{"lock the session", err}
 	}
+}
+
+// holder says how to find the process that holds a lock, if the error of the
+// wait for it knows: storage.File names the file that is locked.
+func holder(err error) string {
+	var held interface{ LockFile() string }
+	switch {
+	case !errors.As(err, &held):
+		return ""
+	case runtime.GOOS == "windows":
+		return fmt.Sprintf(" (it has opened %q)", held.LockFile())
+	}
+	return fmt.Sprintf(" (to find it, run: lsof %q)", held.LockFile())
 }
 
 // lock calls Store.Lock, which may hang. A lock that comes too late is
@@ -198,10 +215,10 @@ func (s *Source) unlock(unlock func() error) {
 		err = unlock()
 	}()
 	if !returned(done, saveTime) {
-		s.note(wrap(ErrStore, "unlocking the session: %w", errHangs))
+		s.note(&storeError{"unlock the session", errHangs})
 	} else if err != nil {
 		// The lock dies with the process at the latest. Others may wait.
-		s.note(wrap(ErrStore, "unlocking the session: %w", err))
+		s.note(&storeError{"unlock the session", err})
 	}
 }
 
@@ -217,11 +234,11 @@ func (b binding) open(data []byte, err error) (*record, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, damaged(wrap(ErrStore, "reading the session: %w", err))
+		return nil, damaged(&storeError{"read the session", err})
 	}
 	r, err := decodeRecord(data)
 	if err != nil {
-		return nil, damaged(wrap(ErrStore, "%w", err))
+		return nil, damaged(tell(ErrStore, "%w", err))
 	}
 	if r.Binding != b {
 		return nil, wrap(ErrMismatch, "it was issued by %s to the client %q; nothing was changed",
@@ -239,7 +256,7 @@ func (s *Source) save(r *record, limit time.Duration) error {
 		})
 	}
 	if err != nil {
-		return wrap(ErrStore, "saving the session: %w", err)
+		return &storeError{"save the session", err}
 	}
 	return nil
 }
@@ -250,7 +267,7 @@ func (s *Source) remove() error {
 		return struct{}{}, s.store.Delete(ctx, s.key)
 	})
 	if err != nil {
-		return wrap(ErrStore, "removing the session: %w", err)
+		return &storeError{"remove the session", err}
 	}
 	return nil
 }
@@ -265,7 +282,7 @@ func (s *Source) setAside() error {
 		return struct{}{}, q.SetAside(ctx, s.key)
 	})
 	if err != nil {
-		return wrap(ErrStore, "setting the damaged session aside: %w", err)
+		return &storeError{"set the damaged session aside", err}
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 		if known, err = s.replace(fresh); known {
 			s.show(nil)
 			if err != nil {
-				return notPersisted(err)
+				return notPersisted(untilLater, err)
 			}
 			return nil
 		}
@@ -80,14 +80,13 @@ func (s *Source) setToken(g grant, issued time.Time) error {
 		if unlock == nil {
 			s.retrySave() // otherwise release does so
 		}
-		return notPersisted(err)
+		return notPersisted(untilLater, err)
 	}
 	return nil
 }
 
-func notPersisted(err error) error {
-	return wrap(ErrNotPersisted, "they are lost when the program ends, unless a later attempt succeeds: %w", err)
-}
+// untilLater is what it means that a login could not be saved.
+const untilLater = "and are lost when this program ends, unless a later attempt succeeds"
 
 // replace stores a new session in place of what is there. known says that it is
 // no new one: what is there, or in memory, has come from the same login.
@@ -304,7 +303,7 @@ func (s *Source) finish() error {
 		if err == nil {
 			err = s.Status().LastError
 		}
-		return wrap(ErrNotPersisted, "they are lost with this program; log in again: %w", unnamed(err))
+		return notPersisted("and are lost: log in again", unnamed(err))
 	}
 	return nil
 }

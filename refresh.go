@@ -3,7 +3,6 @@ package freshtoken
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -67,9 +66,9 @@ func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token,
 	answer, err := g.Post(ctx, g.tokenURL, form)
 	if failed := new(endpoint.SendError); errors.As(err, &failed) {
 		if failed.Unsent {
-			return nil, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("token endpoint: %w", failed.Err)}
+			return nil, &RefreshError{class: classTransient, Temporary: true, Err: failed}
 		}
-		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: fmt.Errorf("token endpoint: %w", failed.Err)}
+		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: failed}
 	}
 	tok, err := answer.Token(start, g.acceptForm, g.assumeBearer)
 	if refused := new(endpoint.Refusal); errors.As(err, &refused) {

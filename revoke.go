@@ -78,7 +78,7 @@ func (s *Source) revokeToken(ctx context.Context, token, hint string) error {
 			if endpoint.Repeats(err.Error(), token, s.cfg.OAuth2.ClientSecret) {
 				err = errors.New("hidden, because it repeats a secret")
 			}
-			return fmt.Errorf("revocation endpoint: %w", err)
+			return err
 		}
 		refusal := answer.Refusal()
 		switch {

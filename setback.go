@@ -105,7 +105,7 @@ func (p *pause) failure(r *record) *RefreshError {
 		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: r.interrupted()}
 	p.explain(e)
 	if p.Status == 0 {
-		e.Err = errors.New("an earlier attempt, perhaps of another process, failed")
+		e.Err = errors.New("the last attempt, perhaps of another process, brought no answer: check the network connection")
 	}
 	return e
 }

@@ -381,9 +381,9 @@ func (r *rules) judge(req *http.Request) (sign bool, err error) {
 		return false, nil
 	}
 	if o := originOf(req.URL); !r.any {
-		err = wrap(ErrOrigin, "%s is not in Transport.Origins; nothing was sent: list it there, or use another client for it", o)
+		err = tell(ErrOrigin, "%s is not listed to get the session's token, and nothing was sent there: add it to Transport.Origins, or to the arguments of Source.Client, or use another client for it", o)
 	} else {
-		err = wrap(ErrOrigin, "%s is not https; nothing was sent: list it in Transport.InsecureHTTP if the network is trusted", o)
+		err = tell(ErrOrigin, "%s is not https, where the session's token could be read on the way, and nothing was sent there: list it in Transport.InsecureHTTP if the network is trusted", o)
 	}
 	return false, err
 }

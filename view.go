@@ -148,7 +148,7 @@ func (s *Source) sessionError() error {
 	case r.Ended == nil:
 		return nil
 	case r.Ended.LoggedOut:
-		return fmt.Errorf("%w: the session was logged out at %s", ErrNoSession, r.Ended.At.Format(time.RFC3339))
+		return fmt.Errorf("%w: the session was logged out at %s: log in again", ErrNoSession, r.Ended.At.Format(time.RFC3339))
 	default:
 		return &RefreshError{class: classEnded, ended: true, Status: r.Ended.Status, Code: r.Ended.Code,
 			Description: r.Ended.Description, Interrupted: r.Ended.Interrupted}
