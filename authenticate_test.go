@@ -18,8 +18,9 @@ import (
 
 // person is an Authenticator: somebody who takes a while, and may fail.
 type person struct {
-	as   *oauthtest.Server
-	time time.Duration
+	as         *oauthtest.Server
+	time       time.Duration
+	accessOnly bool // the login brings no refresh token
 
 	mu              sync.Mutex // guards what follows
 	err             error
@@ -49,7 +50,11 @@ func (p *person) Authenticate(ctx context.Context, cfg freshtoken.Config) (*oaut
 	if err != nil {
 		return nil, err
 	}
-	return p.as.Login("alice"), nil
+	tok := p.as.Login("alice")
+	if p.accessOnly {
+		tok.RefreshToken = ""
+	}
+	return tok, nil
 }
 
 func (p *person) fail(err error) {
@@ -340,6 +345,23 @@ func TestReauthenticate(t *testing.T) {
 			resp.Body.Close()
 		})
 		wg.Wait()
+		p.want(t, 1)
+	})
+	inBubble(t, "nothing is newer than the token of the login: Refresh does not refresh it", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		p := &person{as: w.as, time: time.Minute}
+		if _, err := w.source(with(p)).Refresh(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		p.want(t, 1)
+		w.wantPosts(0)
+	})
+	inBubble(t, "nor has it somebody log in twice, where a login brings an access token alone", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		p := &person{as: w.as, time: time.Minute, accessOnly: true}
+		if _, err := w.source(with(p)).Refresh(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
 		p.want(t, 1)
 	})
 	inBubble(t, "it goes on when nobody waits", func(t *testing.T) {

@@ -138,9 +138,12 @@ func (s *Source) view(ctx context.Context) (*view, error) {
 // over all processes; beyond that the error is a *RefreshError that says so.
 func (s *Source) Refresh(ctx context.Context, rejected *oauth2.Token) (*oauth2.Token, error) {
 	if rejected == nil {
-		v, err := s.view(ctx)
+		v, err := s.wait(ctx)
 		if err != nil {
-			return nil, err
+			if v, err = s.reauthenticate(ctx, err); err != nil {
+				return nil, public(err)
+			}
+			return v.token, nil // of a login just now: nothing is newer
 		}
 		rejected = v.token
 	}
