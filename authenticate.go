@@ -176,9 +176,11 @@ func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
 		if s.login == l {
 			s.login = nil
 		}
-		s.loginErr, s.loginPause = l.err, time.Time{}
-		if l.err != nil && l.lasting {
-			s.loginPause = time.Now().Add(declined)
+		switch {
+		case l.err == nil:
+			s.loginErr, s.loginPause = nil, time.Time{}
+		case l.lasting: // a failure of another login shortens no pause
+			s.loginErr, s.loginPause = l.err, time.Now().Add(declined)
 		}
 		s.mu.Unlock()
 		close(l.done)

@@ -392,6 +392,22 @@ func TestReauthenticate(t *testing.T) {
 		w.usable(src)
 		p.want(t, 2)
 	})
+	inBubble(t, "R9470-8 and no failure of another login shortens that minute", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		p := &person{as: w.as, err: errDeclined}
+		src := w.source(with(p))
+		_, err := src.Token(t.Context())
+		wantErr(t, err, errDeclined)
+		time.Sleep(10 * time.Second)
+		_, err = src.Authenticate(t.Context(), p) // who asks for it is asked
+		wantErr(t, err, errDeclined)
+		p.want(t, 2)
+		_, err = src.Authenticate(soon(t, time.Second), &person{as: w.as, time: time.Hour}) // given up
+		wantErr(t, err, context.DeadlineExceeded)
+		_, err = src.Token(t.Context())
+		wantErr(t, err, errDeclined)
+		p.want(t, 2)
+	})
 	inBubble(t, "no login for what a login does not heal", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})
 		p := &person{as: w.as}
