@@ -46,6 +46,10 @@ const (
 	// once.
 	declined = time.Minute
 
+	// leaveTime is how long Close waits for a login that it has ended. One that
+	// goes on, at a terminal that it reads from, say, has nothing to lose.
+	leaveTime = 3 * time.Second
+
 	// loginRoom is what a session may take in the store, for the check that it
 	// can be stored. Most are smaller.
 	loginRoom = 4 << 10
@@ -138,7 +142,7 @@ func (s *Source) joinLogin(ctx context.Context, a Authenticator, lasting bool) e
 		lctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		l = &login{cancel: cancel, done: make(chan struct{})}
 		s.login = l
-		s.running.Add(1)
+		s.logins.Add(1)
 		go s.runLogin(lctx, l, a)
 	}
 	l.waiters++
@@ -168,7 +172,7 @@ func (s *Source) leaveLogin(l *login) {
 }
 
 func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
-	defer s.running.Done()
+	defer s.logins.Done()
 	defer l.cancel()
 	l.err = fmt.Errorf("the Authenticator: %w", errExit)
 	defer func() { // also if the Authenticator ends the goroutine

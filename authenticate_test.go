@@ -229,6 +229,22 @@ func TestAuthenticateGivesUp(t *testing.T) {
 		_, err := src.Authenticate(t.Context(), p)
 		wantErr(t, err, freshtoken.ErrClosed)
 	})
+	inBubble(t, "with the Source, which does not wait for an Authenticator that hangs", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.source()
+		key := make(chan struct{}) // that nobody presses
+		defer close(key)
+		_, err := src.Authenticate(soon(t, time.Second), freshtoken.AuthenticatorFunc(
+			func(context.Context, freshtoken.Config) (*oauth2.Token, error) { <-key; return nil, errDeclined }))
+		wantErr(t, err, context.DeadlineExceeded)
+		start := time.Now()
+		if err := src.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if d := time.Since(start); d > 10*time.Second {
+			t.Errorf("Close took %v", d)
+		}
+	})
 	inBubble(t, "and says why the login failed, beside why there was one", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})
 		p := &person{as: w.as, err: errDeclined}

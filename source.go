@@ -51,9 +51,10 @@ type Source struct {
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
-	done      chan struct{} // closed when Close has finished; nil before Close
-	closeErr  error         // set before done is closed
-	running   sync.WaitGroup
+	done      chan struct{}  // closed when Close has finished; nil before Close
+	closeErr  error          // set before done is closed
+	running   sync.WaitGroup // what uses the store or the server
+	logins    sync.WaitGroup
 	stopLock  context.CancelFunc // ends the wait for the session lock; nil: nobody waits
 	timer     *time.Timer        // the next flight of Config.Background
 	saveTimer *time.Timer        // the next attempt to save what could not be saved
@@ -274,9 +275,9 @@ func (s *Source) Logout(ctx context.Context) error {
 
 // Close ends the Source. It waits, for a minute and a half at most, for a refresh
 // that is under way and its save, and tries once more to save what could not be
-// saved; if that fails, the error is ErrNotPersisted. For Config.OnEvent to
-// return from what it has been told, it waits a second. The session lives on in
-// the store. Later calls of any method return ErrClosed, those of Close what the
+// saved; if that fails, the error is ErrNotPersisted. A login that is under way
+// is ended, and waited for three seconds; for Config.OnEvent to return from what
+// it has been told, it waits one. The session lives on in the store. Later calls of any method return ErrClosed, those of Close what the
 // first returned.
 func (s *Source) Close() error {
 	s.mu.Lock()
@@ -299,6 +300,9 @@ func (s *Source) Close() error {
 	s.mu.Unlock()
 
 	s.closeErr = public(s.finish())
+	left := make(chan struct{})
+	go func() { s.logins.Wait(); close(left) }()
+	returned(left, leaveTime)
 	s.events.wait(eventTime)
 	close(s.done)
 	return s.closeErr
