@@ -83,8 +83,9 @@ func (b BrowserLogout) logout(ctx context.Context, cfg *freshtoken.Config, idTok
 	}
 	form.Set("post_logout_redirect_uri", r.uri)
 	form.Set("state", state)
+	err = errExit
+	defer func() { r.close(err) }() // whatever ends it
 	err = b.run(ctx, cfg, u, form, r)
-	r.close(err)
 	return err
 }
 

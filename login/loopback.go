@@ -88,10 +88,14 @@ func (l Loopback) authenticate(ctx context.Context, cfg *freshtoken.Config) (*oa
 	if err != nil {
 		return nil, err
 	}
+	err = errExit
+	defer func() { r.close(err) }() // whatever ends it
 	tok, err := l.run(ctx, cfg, a, r)
-	r.close(err)
 	return tok, err
 }
+
+// errExit is the outcome if a function of the program ends the goroutine.
+var errExit = errors.New("it has ended without returning")
 
 // An authorization is one authorization request.
 type authorization struct {

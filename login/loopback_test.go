@@ -609,6 +609,26 @@ func TestGivingUp(t *testing.T) {
 		wantErr(t, err, broken)
 		gone(t, back)
 	})
+	t.Run("R8252-8.3 and if what asks the person ends the goroutine", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		back := make(chan string, 2)
+		exit := func(_ context.Context, address string) error {
+			a, _ := url.Parse(address)
+			back <- a.Query().Get("redirect_uri") + a.Query().Get("post_logout_redirect_uri")
+			runtime.Goexit()
+			return nil
+		}
+		l := login.Loopback{Prompt: login.Prompt{Browse: exit}}
+		if _, err := login.Ensure(t.Context(), source(t, config(as)), l); err == nil {
+			t.Error("no error")
+		}
+		gone(t, <-back)
+		b := login.BrowserLogout{URL: "https://as.test/logout", RedirectURL: "http://127.0.0.1/bye", Prompt: login.Prompt{Browse: exit}}
+		var wg sync.WaitGroup
+		wg.Go(func() { b.Logout(t.Context(), config(as), "") })
+		wg.Wait()
+		gone(t, <-back)
+	})
 	t.Run("R8252-5 without a terminal and a Prompt nothing is begun", func(t *testing.T) {
 		as := oauthtest.New(oauthtest.Options{})
 		for _, flow := range []freshtoken.Authenticator{login.Loopback{}, login.Device{}, login.Auto{}} {
