@@ -1,8 +1,11 @@
 package login
 
 import (
+	"errors"
 	"math"
+	"net"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,6 +34,33 @@ func TestVerifiers(t *testing.T) {
 	// RFC 7636 appendix B.
 	if got := oauth2.S256ChallengeFromVerifier("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"); got != "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" {
 		t.Errorf("R7636-4.2: got %q", got)
+	}
+}
+
+// What the system says must be understood on every system.
+func TestListenErrors(t *testing.T) {
+	if runtime.GOOS == "plan9" {
+		t.Skip("Plan 9 has no numbers for it")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_, _, err = openListeners([]hostname{{"127.0.0.1", []string{"127.0.0.1"}}}, port)
+	if !errors.Is(err, errInUse) || !strings.Contains(err.Error(), "taken by another program") {
+		t.Errorf("R8252-7.3: a port that is taken: %v", err)
+	}
+	if _, err := net.Listen("tcp", "192.0.2.1:0"); !errors.Is(err, errNoAddr) { // RFC 5737: nobody has it
+		t.Errorf("R8252-7.3: an address that there is not: %v", err)
+	}
+	listeners, host, err := openListeners([]hostname{{"localhost", []string{"192.0.2.1", "127.0.0.1"}}}, "0")
+	if err != nil || len(listeners) != 1 || !strings.HasPrefix(host, "localhost:") {
+		t.Errorf("R8252-7.3: a machine without one of two addresses: %q, error %v", host, err)
+	}
+	for _, l := range listeners {
+		l.Close()
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
@@ -117,14 +116,14 @@ func openListeners(hosts []hostname, port string) (listeners []net.Listener, hos
 				_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
 				return listeners, net.JoinHostPort(h.name, port), nil
 			}
-			if port != "0" || !errors.Is(err, syscall.EADDRINUSE) {
+			if port != "0" || !errors.Is(err, errInUse) {
 				break
 			}
 		}
 		errs = append(errs, err)
 	}
 	err = errors.Join(errs...)
-	if port != "0" && errors.Is(err, syscall.EADDRINUSE) {
+	if port != "0" && errors.Is(err, errInUse) {
 		return nil, "", wrap(ErrListen, "port %s is taken by another program: end that, or leave the port out of Config.OAuth2.RedirectURL if the server allows any: %w", port, err)
 	}
 	return nil, "", wrap(ErrListen, "%w", err)
@@ -140,7 +139,7 @@ func (h hostname) listen(port string) (listeners []net.Listener, err error) {
 			_, port, _ = net.SplitHostPort(l.Addr().String())
 			continue
 		}
-		missing := errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+		missing := errors.Is(err, errNoAddr) || errors.Is(err, errNoFamily)
 		if !missing || address == h.addresses[len(h.addresses)-1] && len(listeners) == 0 {
 			for _, l := range listeners {
 				l.Close()
