@@ -185,3 +185,28 @@ func luminance(t *testing.T, hex string) (sum float64) {
 	}
 	return sum
 }
+
+// Browsers write the host of an address in one way only.
+func TestHosts(t *testing.T) {
+	for _, c := range []struct {
+		name, port, host string
+		want             bool
+	}{
+		{"127.0.0.1", "4711", "127.0.0.1:4711", true},
+		{"127.0.0.1", "4711", "127.0.0.1", false},
+		{"127.0.0.1", "80", "127.0.0.1", true},
+		{"127.0.0.1", "80", "127.0.0.1:80", true},
+		{"LOCALHOST", "4711", "localhost:4711", true},
+		{"localhost", "80", "localhost", true},
+		{"::1", "80", "[::1]", true},
+		{"0:0:0:0:0:0:0:1", "4711", "[::1]:4711", true},
+		{"127.0.0.1", "4711", "localhost:4711", false},
+		{"127.0.0.1", "80", "rebound.example", false},
+		{"127.0.0.1", "80", "", false},
+	} {
+		r := &receiver{host: browserHost(c.name, c.port)}
+		if got := r.isAsked(c.host); got != c.want {
+			t.Errorf("R8252-8.3: a request for %q at %s port %s: %v", c.host, c.name, c.port, got)
+		}
+	}
+}

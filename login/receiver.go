@@ -25,7 +25,7 @@ import (
 type receiver struct {
 	uri      string // the redirect URI
 	register string // as the server should know it
-	host     string // that the browser must ask for
+	host     string // that the browser must ask for, with the port
 	path     string
 	state    string
 	page     func(error) []byte
@@ -62,7 +62,8 @@ func listen(redirect, state string, page func(error) []byte) (*receiver, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{uri: "http://" + host + path, register: "http://" + host + path, host: host, path: path, state: state, page: page,
+	name, chosen, _ := net.SplitHostPort(host)
+	r := &receiver{uri: "http://" + host + path, register: "http://" + host + path, host: browserHost(name, chosen), path: path, state: state, page: page,
 		answers: make(chan callback, 1), over: make(chan struct{})}
 	if port == "0" { // the port is the system's choice
 		r.register = "http://" + host[:strings.LastIndexByte(host, ':')] + path + " with any port"
@@ -159,7 +160,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Connection", "close") // the listener is about to go
 	switch {
-	case req.Host != r.host: // a page of another site that has its name point here
+	case !r.isAsked(req.Host): // a page of another site that has its name point here
 		refusePage(w, http.StatusMisdirectedRequest)
 	case req.URL.EscapedPath() != r.path:
 		refusePage(w, http.StatusNotFound)
@@ -169,6 +170,21 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	default:
 		r.receive(w, req)
 	}
+}
+
+// browserHost is how a browser writes a host, whatever the program does (WHATWG
+// URL, sections 3.5 and 4.2).
+func browserHost(name, port string) string {
+	if ip := net.ParseIP(name); ip != nil {
+		name = ip.String()
+	}
+	return net.JoinHostPort(strings.ToLower(name), port)
+}
+
+// isAsked reports whether a request for host is one for the receiver. The port
+// that a browser leaves out is 80.
+func (r *receiver) isAsked(host string) bool {
+	return host == r.host || host+":80" == r.host
 }
 
 // receive takes the server's answer. One without the right state may come from
