@@ -43,10 +43,11 @@ type Config struct {
 	Issuer string
 
 	// RequireIss refuses the answers of the authorization endpoint that do not
-	// name the Issuer. Set it where the server's metadata has
+	// name the Issuer, which must be set. Set it where the server's metadata has
 	// authorization_response_iss_parameter_supported (RFC 9207 section 2.4). It
 	// plays a part in a login only, as do Scopes, RedirectURL and AuthURL. An
-	// answer that names another issuer is refused in any case.
+	// answer that names another issuer than the one that is set is refused in
+	// any case.
 	RequireIss bool
 
 	// RevocationURL is where Logout revokes the tokens (RFC 7009). Empty:
@@ -140,6 +141,8 @@ func (c *Config) check() error {
 		return errors.New("freshtoken: Config.Issuer is empty: with a Refresher and no TokenURL, it says whose session is stored")
 	case o.ClientID == "" && c.Refresher == nil:
 		return errors.New("freshtoken: Config.OAuth2.ClientID is empty: set it to the identifier of your client at the server")
+	case c.RequireIss && c.Issuer == "":
+		return errors.New("freshtoken: Config.Issuer is empty: RequireIss has the answers to a login compared with it")
 	case c.Lead < 0:
 		return fmt.Errorf("freshtoken: Config.Lead is negative (%v): it is how long before expiry to refresh; zero chooses", c.Lead)
 	case !utf8.ValidString(c.Session) || !utf8.ValidString(c.Issuer) || !utf8.ValidString(o.ClientID):

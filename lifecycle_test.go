@@ -173,6 +173,7 @@ func TestConfigErrors(t *testing.T) {
 		"nothing":           {func(c *freshtoken.Config) { *c = freshtoken.Config{} }, "OAuth2 is nil"},
 		"no TokenURL":       {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "" }, "TokenURL is empty"},
 		"no ClientID":       {func(c *freshtoken.Config) { c.OAuth2.ClientID = "" }, "ClientID is empty"},
+		"no Issuer to be":   {func(c *freshtoken.Config) { c.RequireIss = true }, "Issuer is empty"},
 		"negative Lead":     {func(c *freshtoken.Config) { c.Lead = -time.Second }, "Lead is negative"},
 		"relative TokenURL": {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "/token" }, "absolute"},
 		"http TokenURL":     {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "http://as.test/token" }, "InsecureHTTP"},

@@ -247,6 +247,17 @@ func TestOddCallbacks(t *testing.T) {
 	})
 }
 
+func TestRequiredIssuer(t *testing.T) {
+	as := oauthtest.New(oauthtest.Options{})
+	u := userOf(t, as)
+	cfg := config(as)
+	cfg.Issuer = "" // nothing to compare the answer with
+	_, err := u.loopback().Authenticate(t.Context(), cfg)
+	if wantErr(t, err, login.ErrIssuer); tokenRequests(as) != 0 {
+		t.Errorf("R9207-2.4: %d token requests", tokenRequests(as))
+	}
+}
+
 func TestDeniedLogins(t *testing.T) {
 	sentinels := map[string]error{"access_denied": login.ErrDenied, "server_error": login.ErrServer, "temporarily_unavailable": login.ErrUnavailable}
 	for _, f := range oauthtest.DeniedLogins() {

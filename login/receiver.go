@@ -249,7 +249,7 @@ func (c callback) judge(cfg *freshtoken.Config) (code string, err error) {
 	// Before anything else of it is believed, or shown (RFC 9207 section 2.4).
 	iss, named := c.query.Get("iss"), c.query.Has("iss")
 	switch {
-	case named && cfg.Issuer != "" && iss != cfg.Issuer:
+	case named && iss != cfg.Issuer && (cfg.Issuer != "" || cfg.RequireIss):
 		return "", wrap(ErrIssuer, "it names %q as its issuer, and Config.Issuer is %q: correct that, or suspect an attack", endpoint.Sanitize(iss, 100), endpoint.Sanitize(cfg.Issuer, 100))
 	case !named && cfg.RequireIss:
 		return "", wrap(ErrIssuer, "it names no issuer, though this server always does: log in again; if it stays so, suspect an attack, or unset Config.RequireIss")
