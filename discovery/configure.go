@@ -36,7 +36,8 @@ const offlineAccess = "offline_access"
 //
 // If cfg.Store is set, the metadata is kept there, and used for a day without
 // asking again, and for as long as the server cannot be reached. What the Store
-// fails with does not matter here.
+// fails with does not matter here. Configure waits for it for as long as a
+// person may need to unlock it, two minutes at most.
 //
 // OAuth2.ClientID and Issuer are required. Beware of setting Issuer in a
 // program that did without: stored sessions are bound to it, and its users

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
@@ -17,6 +18,16 @@ import (
 // freshFor is how long metadata is used without asking for it again. Endpoints
 // change by the year, and a server that moves one keeps the old one for a while.
 const freshFor = 24 * time.Hour
+
+const (
+	// maxKept bounds what is kept, in bytes. Documents have a few thousand;
+	// a megabyte would be hundreds of items of a keyring.
+	maxKept = 64 << 10
+
+	// The Store may hang. When it is read, a person may have to unlock it.
+	loadTime = 2 * time.Minute
+	saveTime = 10 * time.Second
+)
 
 // A remembered is metadata as it is kept.
 type remembered struct {
@@ -32,13 +43,13 @@ func rememberKey(issuer string) string {
 // ask returns the metadata of cfg.Issuer: that which is remembered, if it is
 // fresh or there is no other.
 func ask(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
-	old, age := recall(ctx, cfg)
+	old, age, works := recall(ctx, cfg)
 	if old != nil && age >= 0 && age < freshFor {
 		return old, nil
 	}
 	m, err := fetch(ctx, cfg.HTTPClient, cfg.Issuer, cfg.InsecureHTTP)
 	switch {
-	case err == nil:
+	case err == nil && works:
 		remember(ctx, cfg, m)
 	case old != nil && errors.Is(err, ErrUnavailable):
 		return old, nil
@@ -48,38 +59,64 @@ func ask(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 
 // recall returns what is remembered, and how old it is; nil if there is nothing
 // that is as good as the server's answer. What is wrong with the Store, the
-// session will tell.
-func recall(ctx context.Context, cfg *freshtoken.Config) (*Metadata, time.Duration) {
+// session will tell; one that does not work is left alone, since every call may ask
+// a person for the same passphrase.
+func recall(ctx context.Context, cfg *freshtoken.Config) (m *Metadata, age time.Duration, works bool) {
 	if cfg.Store == nil {
-		return nil, 0
+		return nil, 0, false
 	}
-	data, err := cfg.Store.Load(ctx, rememberKey(cfg.Issuer))
+	data, err := within(ctx, loadTime, func(ctx context.Context) ([]byte, error) {
+		return cfg.Store.Load(ctx, rememberKey(cfg.Issuer))
+	})
 	if err != nil {
-		return nil, 0
+		var c interface{ Corrupt() bool }
+		return nil, 0, errors.Is(err, fs.ErrNotExist) || errors.As(err, &c) && c.Corrupt()
 	}
 	var r remembered
 	if json.Unmarshal(data, &r) != nil {
-		return nil, 0
+		return nil, 0, true
 	}
 	if _, err := parseIssuer(cfg.Issuer, cfg.InsecureHTTP); err != nil {
-		return nil, 0 // the network would have been asked nothing
+		return nil, 0, true // the network would have been asked nothing
 	}
-	m, err := parse(r.Document, cfg.Issuer, cfg.InsecureHTTP)
-	if err != nil {
-		return nil, 0
+	if m, err = parse(r.Document, cfg.Issuer, cfg.InsecureHTTP); err != nil {
+		return nil, 0, true
 	}
-	return m, time.Since(r.Fetched)
+	return m, time.Since(r.Fetched), true
 }
 
 func remember(ctx context.Context, cfg *freshtoken.Config, m *Metadata) {
-	if cfg.Store == nil {
+	document, err := json.Marshal(m.members)
+	if err != nil || len(document) > maxKept {
 		return
 	}
-	document, err := json.Marshal(m.members)
+	data, err := json.Marshal(remembered{time.Now().UTC().Round(0), document})
 	if err != nil {
 		return
 	}
-	if data, err := json.Marshal(remembered{time.Now().UTC().Round(0), document}); err == nil {
-		cfg.Store.Save(ctx, rememberKey(cfg.Issuer), data)
+	within(ctx, saveTime, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, cfg.Store.Save(ctx, rememberKey(cfg.Issuer), data)
+	})
+}
+
+// within makes a call of the Store, which may hang whatever its context says.
+// Then it is left behind.
+func within[T any](ctx context.Context, limit time.Duration, call func(context.Context) (T, error)) (value T, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := call(ctx)
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return value, ctx.Err()
 	}
 }

@@ -1,9 +1,13 @@
 package discovery_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,4 +95,76 @@ func TestWhatIsRememberedIsChecked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// troubled is a Store with troubles of its own.
+type troubled struct {
+	freshtoken.Store
+	load, save   func() error
+	loads, saves atomic.Int32
+}
+
+func (s *troubled) Load(ctx context.Context, key string) ([]byte, error) {
+	s.loads.Add(1)
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	return s.Store.Load(ctx, key)
+}
+
+func (s *troubled) Save(ctx context.Context, key string, value []byte) error {
+	s.saves.Add(1)
+	if err := s.save(); err != nil {
+		return err
+	}
+	return s.Store.Save(ctx, key, value)
+}
+
+func TestTroublesOfTheStore(t *testing.T) {
+	good := func() error { return nil }
+	bad := func() error { return errors.New("the keyring is locked") }
+	for _, c := range []struct {
+		name       string
+		load, save func(end <-chan struct{}) error
+		saves      int32
+	}{
+		{"it cannot be read, and is not asked again: it may ask a person in its turn", func(<-chan struct{}) error { return bad() }, nil, 0},
+		{"it cannot be written", nil, func(<-chan struct{}) error { return bad() }, 1},
+		{"it hangs when it is read", func(end <-chan struct{}) error { <-end; return bad() }, nil, 0},
+		{"it hangs when it is written", nil, func(end <-chan struct{}) error { <-end; return bad() }, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			web := newWeb(t)
+			web.host("as.test", map[string]http.Handler{oauthForm: page{body: doc(as, everything...)}})
+			end := make(chan struct{})
+			defer close(end)
+			store := &troubled{Store: storage.NewMemory(), load: good, save: good}
+			if c.load != nil {
+				store.load = func() error { return c.load(end) }
+			}
+			if c.save != nil {
+				store.save = func() error { return c.save(end) }
+			}
+			cfg := freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "app"}, Issuer: as, HTTPClient: web.client(), Store: store}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			start := time.Now()
+			if _, err := discovery.Configure(ctx, &cfg); err != nil || cfg.OAuth2.Endpoint.TokenURL != "https://as.test/token" {
+				t.Errorf("%s: error %v", c.name, err)
+			}
+			if d := time.Since(start); d > 3*time.Minute || store.loads.Load() != 1 || store.saves.Load() != c.saves {
+				t.Errorf("%s: %v, %d loads, %d saves; want %d", c.name, d, store.loads.Load(), store.saves.Load(), c.saves)
+			}
+		})
+	}
+	t.Run("a document that no keyring would take is not kept", func(t *testing.T) {
+		web := newWeb(t)
+		huge := append(slices.Clone(everything), `"huge": "`+strings.Repeat("x", 100<<10)+`"`)
+		web.host("as.test", map[string]http.Handler{oauthForm: page{body: doc(as, huge...)}})
+		store := &troubled{Store: storage.NewMemory(), load: good, save: good}
+		cfg := freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "app"}, Issuer: as, HTTPClient: web.client(), Store: store}
+		if _, err := discovery.Configure(t.Context(), &cfg); err != nil || store.saves.Load() != 0 {
+			t.Errorf("%d saves, error %v", store.saves.Load(), err)
+		}
+	})
 }
