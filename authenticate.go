@@ -78,6 +78,9 @@ type login struct {
 // ErrNoSession or ErrSessionEnded, and what a returned. If another process has
 // been logging in for five minutes, it is ErrLocked.
 func (s *Source) Authenticate(ctx context.Context, a Authenticator) (*oauth2.Token, error) {
+	if a == nil { // it would be called in a goroutine that nobody can recover
+		return nil, public(errors.New("Authenticate needs an Authenticator, such as login.Auto{}"))
+	}
 	v, err := s.wait(ctx)
 	if err != nil {
 		v, err = s.logIn(ctx, a, false, err)
@@ -174,7 +177,7 @@ func (s *Source) leaveLogin(l *login) {
 func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
 	defer s.logins.Done()
 	defer l.cancel()
-	l.err = fmt.Errorf("the Authenticator: %w", errExit)
+	l.err = errExit
 	defer func() { // also if the Authenticator ends the goroutine
 		s.mu.Lock()
 		if s.login == l {
@@ -196,11 +199,11 @@ func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
 		l.err = contextError(ctx)
 		return
 	}
-	l.err = s.askToLogIn(ctx, a)
+	l.err = s.askToLogIn(ctx, l, a)
 }
 
 // askToLogIn has a person log in, unless somebody has done so in the meantime.
-func (s *Source) askToLogIn(ctx context.Context, a Authenticator) error {
+func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) error {
 	if s.cfg.Store != nil && !s.cfg.InsecureUnsaved {
 		unlock, err := s.lockLogins(ctx)
 		if err != nil {
@@ -216,6 +219,7 @@ func (s *Source) askToLogIn(ctx context.Context, a Authenticator) error {
 	if err != nil || why == errNothingToDo {
 		return err
 	}
+	l.err = fmt.Errorf("%w: the Authenticator: %w", why, errExit) // if it ends the goroutine
 	tok, err := a.Authenticate(ctx, s.cfg)
 	if err == nil && tok == nil {
 		err = errors.New("the Authenticator returned no token")

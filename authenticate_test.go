@@ -260,6 +260,10 @@ func TestAuthenticateGivesUp(t *testing.T) {
 		if err == nil {
 			t.Error("no error of an Authenticator that ends its goroutine")
 		}
+		wantErr(t, err, freshtoken.ErrNoSession)
+		if _, err = src.Authenticate(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "Authenticator") {
+			t.Errorf("got error %v without an Authenticator", err)
+		}
 		_, err = src.Authenticate(t.Context(), freshtoken.AuthenticatorFunc(
 			func(context.Context, freshtoken.Config) (*oauth2.Token, error) { return nil, nil }))
 		wantErr(t, err, freshtoken.ErrNoSession)
