@@ -50,6 +50,9 @@ const (
 	// defaultExpiry if it does not, though it has to.
 	maxExpiry     = time.Hour
 	defaultExpiry = 10 * time.Minute
+
+	// maxShown bounds, in bytes, what a person is to type.
+	maxShown = 500
 )
 
 // Authenticate implements freshtoken.Authenticator.
@@ -144,13 +147,13 @@ func (p *pending) read(answer *endpoint.Answer, start time.Time) error {
 	if p.code == "" || p.shown.Code == "" || p.shown.Address == "" {
 		return errors.New("the answer lacks device_code, user_code or verification_uri: check that Endpoint.DeviceAuthURL is the device authorization endpoint")
 	}
-	if !endpoint.Printable(p.code) || !endpoint.Printable(p.shown.Code) {
-		return errors.New("the answer has a code that cannot be shown or sent")
+	if !endpoint.Printable(p.code) || !endpoint.Printable(p.shown.Code) || len(p.shown.Code) > maxShown || len(p.shown.Address) > maxShown {
+		return errors.New("the answer has a code, or an address, that cannot be shown or sent")
 	}
 	if err := checkAddress(p.shown.Address); err != nil {
 		return err
 	}
-	if checkAddress(p.shown.Complete) != nil {
+	if len(p.shown.Complete) > 4*maxShown || checkAddress(p.shown.Complete) != nil {
 		p.shown.Complete = "" // a convenience
 	}
 	p.life, p.interval = defaultExpiry, defaultInterval

@@ -3,6 +3,8 @@ package login_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -243,4 +245,30 @@ func TestDeviceEnds(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A server's text is shown as long as a person can deal with it.
+func TestDeviceTexts(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	for name, answer := range map[string]string{
+		"R8628-3.3 a code that nobody would enter":      `{"device_code": "d", "user_code": "` + long + `", "verification_uri": "https://as.test/device"}`,
+		"R8628-3.3 an address that nobody would enter":  `{"device_code": "d", "user_code": "ABCD", "verification_uri": "https://as.test/` + long + `"}`,
+		"R8628-3.3 a code that moves the cursor":        `{"device_code": "d", "user_code": "A\u001b[2JB", "verification_uri": "https://as.test/device"}`,
+		"R8628-3.3 a code that is not ASCII":            `{"device_code": "d", "user_code": "A\u009b2JB", "verification_uri": "https://as.test/device"}`,
+		"R8628-3.3 an address that is no place to be":   `{"device_code": "d", "user_code": "ABCD", "verification_uri": "http://as.test/device"}`,
+		"R8628-3.3 an address that starts some program": `{"device_code": "d", "user_code": "ABCD", "verification_uri": "file:///usr/bin/id"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			as := oauthtest.New(oauthtest.Options{})
+			cfg := config(as)
+			cfg.HTTPClient.Transport = roundTripper(func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(answer))}, nil
+			})
+			shown := false
+			d := login.Device{Prompt: login.Prompt{Show: func(context.Context, login.Code) error { shown = true; return errors.New("shown") }}}
+			if _, err := d.Authenticate(t.Context(), cfg); err == nil || shown || len(err.Error()) > 500 || strings.Contains(err.Error(), "\x1b") {
+				t.Errorf("shown: %v, error %v", shown, err)
+			}
+		})
+	}
 }
