@@ -50,4 +50,9 @@
 // another issuer, or a parameter twice, ends it. A code is sent once, to the
 // token endpoint alone. The browser is given https addresses, and those of this
 // machine, as one argument, without a shell.
+//
+// Not guarded against: other users of this machine who see that argument, as the
+// list of processes shows it on many systems. They can answer the listener with
+// a login of their own, and have the program go on in their account. Where that
+// matters, show who has logged in, or use [Device].
 package login
