@@ -38,8 +38,9 @@ func (f AuthenticatorFunc) Authenticate(ctx context.Context, cfg Config) (*oauth
 }
 
 const (
-	// loginLockTime bounds the wait for a login of another process.
-	loginLockTime = 5 * time.Minute
+	// loginLockTime bounds the wait for a login of another process: longer
+	// than a person has in a browser.
+	loginLockTime = 10 * time.Minute
 
 	// declined is how long Config.Reauthenticate is left alone after a login
 	// that failed: whoever closes a window does not want to see another at
@@ -76,7 +77,7 @@ type login struct {
 // Before anyone is asked for anything, Authenticate sees that the session can be
 // stored; if not, the error is ErrStore. If the login fails, the error matches
 // ErrNoSession or ErrSessionEnded, and what a returned. If another process has
-// been logging in for five minutes, it is ErrLocked.
+// been logging in for ten minutes, it is ErrLocked.
 func (s *Source) Authenticate(ctx context.Context, a Authenticator) (*oauth2.Token, error) {
 	if a == nil { // it would be called in a goroutine that nobody can recover
 		return nil, public(errors.New("Authenticate needs an Authenticator, such as login.Auto{}"))
@@ -224,15 +225,18 @@ func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) erro
 	if err == nil && tok == nil {
 		err = errors.New("the Authenticator returned no token")
 	}
-	if err != nil {
+	if err == nil {
+		// Whoever gives up now does so too late: there is a session.
+		err = s.SetToken(context.WithoutCancel(ctx), tok)
+	}
+	switch {
+	case err == nil, errors.Is(err, ErrNotPersisted): // Status, events and Close tell
+		return nil
+	case errors.Is(err, ErrClosed):
+		return err
+	default:
 		return &told{"the login failed: " + words.Text(err), []error{why, err}}
 	}
-	// Whoever gives up now does so too late: there is a session.
-	err = s.SetToken(context.WithoutCancel(ctx), tok)
-	if errors.Is(err, ErrNotPersisted) {
-		return nil // Status, events and Close tell
-	}
-	return err
 }
 
 // errNothingToDo says that there is a session by now.

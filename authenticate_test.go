@@ -267,6 +267,12 @@ func TestAuthenticateGivesUp(t *testing.T) {
 		_, err = src.Authenticate(t.Context(), freshtoken.AuthenticatorFunc(
 			func(context.Context, freshtoken.Config) (*oauth2.Token, error) { return nil, nil }))
 		wantErr(t, err, freshtoken.ErrNoSession)
+		_, err = src.Authenticate(t.Context(), freshtoken.AuthenticatorFunc(
+			func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
+				return &oauth2.Token{AccessToken: "at", TokenType: "mac"}, nil
+			}))
+		wantErr(t, err, freshtoken.ErrBadToken)
+		wantErr(t, err, freshtoken.ErrNoSession)
 	})
 }
 

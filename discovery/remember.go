@@ -27,6 +27,9 @@ const (
 	// The Store may hang. When it is read, a person may have to unlock it.
 	loadTime = 2 * time.Minute
 	saveTime = 10 * time.Second
+
+	// againTime bounds the wait for metadata where there is an older version.
+	againTime = 3 * time.Second
 )
 
 // A remembered is metadata as it is kept.
@@ -47,7 +50,13 @@ func ask(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 	if old != nil && age >= 0 && age < freshFor {
 		return old, nil
 	}
-	m, err := fetch(ctx, cfg.HTTPClient, cfg.Issuer, cfg.InsecureHTTP)
+	limited := ctx
+	if old != nil { // whoever starts a program while the server is down waits at every start
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, againTime)
+		defer cancel()
+	}
+	m, err := fetch(limited, cfg.HTTPClient, cfg.Issuer, cfg.InsecureHTTP)
 	switch {
 	case err == nil && works:
 		remember(ctx, cfg, m)

@@ -168,3 +168,29 @@ func TestTroublesOfTheStore(t *testing.T) {
 		}
 	})
 }
+
+// A server that does not answer costs a program with older metadata little.
+func TestWaitForMetadataThatIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		web := newWeb(t)
+		web.host("as.test", map[string]http.Handler{oauthForm: page{body: doc(as, everything...)}})
+		store := storage.NewMemory()
+		start := func() error {
+			cfg := freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "app"}, Issuer: as, HTTPClient: web.client(), Store: store}
+			_, err := discovery.Configure(t.Context(), &cfg)
+			return err
+		}
+		if err := start(); err != nil {
+			t.Fatal(err)
+		}
+		web.host("as.test", map[string]http.Handler{oauthForm: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })})
+		time.Sleep(25 * time.Hour)
+		began := time.Now()
+		if err := start(); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(began); waited != 3*time.Second {
+			t.Errorf("waited for %v", waited)
+		}
+	})
+}

@@ -189,7 +189,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config) (*oauth2.Tok
 			return nil, tell(ErrExpired, "the code was not entered within %s: log in again", words.Duration(p.life))
 		case <-ctx.Done():
 			next.Stop()
-			return nil, context.Cause(ctx)
+			return nil, gaveUp(ctx)
 		}
 		form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {p.code}}
 		if len(p.resource) > 0 {
@@ -202,7 +202,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config) (*oauth2.Tok
 		case err == nil:
 			return tok, nil
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+			return nil, gaveUp(ctx)
 		case errors.As(err, &refused) && refused.Code == "authorization_pending":
 			pause = p.interval
 		case errors.As(err, &refused) && refused.Code == "slow_down": // for good

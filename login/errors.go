@@ -2,6 +2,7 @@ package login
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -165,4 +166,13 @@ func (t *told) Unwrap() []error { return t.errs }
 func tell(sentinel error, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	return &told{err.Error(), []error{sentinel, err}}
+}
+
+// gaveUp is the error of a login whose context is done.
+func gaveUp(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
 }

@@ -113,7 +113,7 @@ func (b BrowserLogout) run(ctx context.Context, cfg *freshtoken.Config, u *url.U
 	case <-r.answers: // that the state is right is all that it tells
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return gaveUp(ctx)
 	case <-patience.C:
 		return r.late(cfg, limit, "log out")
 	}

@@ -32,8 +32,8 @@ type Loopback struct {
 	// Params are further parameters of the authorization request, such as
 	// login_hint, prompt, or resource, which goes into the token request, too.
 	// Those that make up the login are not for the program to set: client_id,
-	// response_type, redirect_uri, state, those of PKCE, and scope, which is
-	// Config.OAuth2.Scopes.
+	// response_type, response_mode, redirect_uri, state, those of PKCE, and
+	// scope, which is Config.OAuth2.Scopes.
 	Params url.Values
 
 	// AccessTypeOffline asks for a refresh token by access_type=offline, for
@@ -61,7 +61,7 @@ var _ freshtoken.Authenticator = Loopback{}
 const loginTime = 5 * time.Minute
 
 // The parameters of an authorization request that are not the program's.
-var authorizationParams = []string{"client_id", "response_type", "redirect_uri", "state", "code_challenge", "code_challenge_method", "scope"}
+var authorizationParams = []string{"client_id", "response_type", "response_mode", "redirect_uri", "state", "code_challenge", "code_challenge_method", "scope"}
 
 // Authenticate implements freshtoken.Authenticator.
 func (l Loopback) Authenticate(ctx context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
@@ -171,7 +171,7 @@ func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorizat
 	select {
 	case got = <-r.answers:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, gaveUp(ctx)
 	case <-patience.C:
 		return nil, r.late(cfg, limit, "log in")
 	}

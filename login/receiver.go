@@ -36,6 +36,7 @@ type receiver struct {
 
 	server  *http.Server
 	serving sync.WaitGroup
+	unused  sync.Map      // of net.Conn: those on which no request has come yet
 	over    chan struct{} // closed when outcome is set
 	outcome error
 }
@@ -68,7 +69,7 @@ func listen(redirect, state string, page func(error) []byte) (*receiver, error) 
 	if port == "0" { // the port is the system's choice
 		r.register = "http://" + host[:strings.LastIndexByte(host, ':')] + path + " with any port"
 	}
-	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeader, ErrorLog: log.New(io.Discard, "", 0)}
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeader, ErrorLog: log.New(io.Discard, "", 0), ConnState: r.watch}
 	for _, l := range listeners {
 		r.serving.Go(func() { r.server.Serve(l) })
 	}
@@ -83,8 +84,8 @@ func parseRedirect(redirect string) (hosts []hostname, port, path string, err er
 	}
 	u, err := url.Parse(redirect)
 	if err != nil || u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(redirect, "#") || !endpoint.IsLoopback(u.Hostname()) {
-		return nil, "", "", errors.New("Config.OAuth2.RedirectURL is not one that this machine can listen on: " +
-			"make it http://127.0.0.1/callback, as registered at the server, or leave it empty")
+		return nil, "", "", errors.New("the redirect URL is not one that this machine can listen on: " +
+			"make it (Config.OAuth2.RedirectURL, for a login) http://127.0.0.1/callback, as registered at the server, or leave it empty")
 	}
 	host := u.Hostname()
 	h := hostname{host, []string{host}}
@@ -125,7 +126,7 @@ func openListeners(hosts []hostname, port string) (listeners []net.Listener, hos
 	}
 	err = errors.Join(errs...)
 	if port != "0" && errors.Is(err, errInUse) {
-		return nil, "", wrap(ErrListen, "port %s is taken by another program: end that, or leave the port out of Config.OAuth2.RedirectURL if the server allows any: %w", port, err)
+		return nil, "", wrap(ErrListen, "port %s is taken by another program: end that, or leave the port out of the redirect URL if the server allows any: %w", port, err)
 	}
 	return nil, "", wrap(ErrListen, "%w", err)
 }
@@ -223,6 +224,16 @@ func (r *receiver) late(cfg *freshtoken.Config, limit time.Duration, to string) 
 	return err
 }
 
+// watch knows the connections that browsers open and may never use: nobody is to
+// wait for those.
+func (r *receiver) watch(conn net.Conn, state http.ConnState) {
+	if state == http.StateNew {
+		r.unused.Store(conn, nil)
+	} else {
+		r.unused.Delete(conn)
+	}
+}
+
 // closeTime is how long a browser has to fetch the last page.
 const closeTime = time.Second
 
@@ -230,10 +241,11 @@ const closeTime = time.Second
 func (r *receiver) close(outcome error) {
 	r.outcome = outcome
 	close(r.over)
+	r.unused.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	if r.server.Shutdown(ctx) != nil {
-		r.server.Close() // browsers open connections that they may never use
+		r.server.Close()
 	}
 	r.serving.Wait()
 }
