@@ -235,7 +235,7 @@ func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) erro
 	case errors.Is(err, ErrClosed):
 		return err
 	default:
-		return &told{"the login failed: " + words.Text(err), []error{why, err}}
+		return words.Say("the login failed: "+words.Text(err), why, err)
 	}
 }
 

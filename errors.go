@@ -77,19 +77,10 @@ func wrap(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", sentinel, fmt.Errorf(format, args...))
 }
 
-// told is an error that matches a sentinel, and words it better than that.
-type told struct {
-	text string
-	errs []error
-}
-
-func (t *told) Error() string   { return t.text }
-func (t *told) Unwrap() []error { return t.errs }
-
 // tell is wrap where the text alone says what the sentinel does.
 func tell(sentinel error, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &told{err.Error(), []error{sentinel, err}}
+	return words.Say(err.Error(), sentinel, err)
 }
 
 // storeError is an ErrStore.
@@ -108,7 +99,7 @@ func notPersisted(meaning string, err error) error {
 	if failed := new(storeError); errors.As(err, &failed) {
 		why = words.Text(failed.err)
 	}
-	return &told{fmt.Sprintf("%v, %s: %s", ErrNotPersisted, meaning, why), []error{ErrNotPersisted, err}}
+	return words.Say(fmt.Sprintf("%v, %s: %s", ErrNotPersisted, meaning, why), ErrNotPersisted, err)
 }
 
 // public gives an error that leaves the package the package's name, once.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"github.com/freshtoken/freshtoken/internal/words"
 )
 
 // Errors to branch on, with errors.Is. None contains a code, a token or a
@@ -153,19 +154,10 @@ func wrap(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", sentinel, fmt.Errorf(format, args...))
 }
 
-// told is an error that matches a sentinel, and words it better than that.
-type told struct {
-	text string
-	errs []error
-}
-
-func (t *told) Error() string   { return t.text }
-func (t *told) Unwrap() []error { return t.errs }
-
 // tell is wrap where the text alone says what the sentinel does.
 func tell(sentinel error, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &told{err.Error(), []error{sentinel, err}}
+	return words.Say(err.Error(), sentinel, err)
 }
 
 // gaveUp is the error of a login whose context is done.

@@ -41,3 +41,15 @@ func ceil(d, unit time.Duration) int64 {
 	}
 	return n
 }
+
+// Say returns an error that says text and wraps errs: what they say is in the
+// text already, in better words.
+func Say(text string, errs ...error) error { return &said{text, errs} }
+
+type said struct {
+	text string
+	errs []error
+}
+
+func (s *said) Error() string   { return s.text }
+func (s *said) Unwrap() []error { return s.errs }
