@@ -34,7 +34,8 @@ func (h *home) open(args ...string) *terminal {
 	}
 	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	h.t.Cleanup(cancel)
-	command := "'" + strings.Join(append([]string{program}, args...), "' '") + "'"
+	// Without exec a shell between the two gets the Ctrl-C, too.
+	command := "exec '" + strings.Join(append([]string{program}, args...), "' '") + "'"
 	tty := &terminal{t: h.t, cmd: exec.CommandContext(ctx, script, "-qec", command, filepath.Join(h.dir, "typescript"))}
 	out, err := tty.cmd.StdoutPipe()
 	if err != nil {
