@@ -58,13 +58,13 @@ const pageText = `<!DOCTYPE html>
   :root { --back: #111418; --card: #1b2027; --text: #f3f4f6; --soft: #c9ced6; --line: #343b45; --good: #5fd38d; --bad: #ff8f8f; }
 }
 * { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; background: var(--back); color: var(--text);
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem; background: var(--back); color: var(--text);
   font: 1.0625rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { width: 100%; max-width: 26rem; padding: 2.5rem 2rem; text-align: center; background: var(--card);
+main { width: 100%; max-width: 26rem; padding: clamp(1.5rem, 8vw, 2.5rem) clamp(1.25rem, 6vw, 2rem); text-align: center; background: var(--card);
   border: 1px solid var(--line); border-radius: 1rem; }
 svg { width: 3rem; height: 3rem; fill: none; stroke: currentColor; stroke-width: 3.5; stroke-linecap: round; stroke-linejoin: round; }
 .good { color: var(--good); } .bad { color: var(--bad); }
-h1 { margin: 1rem 0 .5rem; font-size: 1.5rem; line-height: 1.25; font-weight: 650; }
+h1 { margin: 1rem 0 .5rem; font-size: 1.5rem; line-height: 1.25; font-weight: 650; text-wrap: balance; }
 p { margin: 0; color: var(--soft); text-wrap: balance; }
 </style>
 </head>
