@@ -18,6 +18,7 @@ import (
 type browser struct {
 	client *http.Client
 	fill   map[string]string // what the user writes into fields, by their names
+	pages  []string          // the headings of those that were shown
 }
 
 // alice is the user whom all servers know.
@@ -69,6 +70,9 @@ func (b *browser) walk(ctx context.Context, at string) (*url.URL, error) {
 			return nil, err
 		}
 		here := resp.Request.URL
+		if found := heading.FindStringSubmatch(string(text)); found != nil {
+			b.pages = append(b.pages, found[1])
+		}
 		if resp.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("%s answered %s", here.Path, resp.Status)
 		}
@@ -82,6 +86,7 @@ func (b *browser) walk(ctx context.Context, at string) (*url.URL, error) {
 var (
 	formTag  = regexp.MustCompile(`(?s)<form[^>]*>`)
 	inputTag = regexp.MustCompile(`(?s)<(?:input|button)[^>]*>`)
+	heading  = regexp.MustCompile(`<h1>([^<]*)</h1>`)
 	attr     = regexp.MustCompile(`([a-z]+)="([^"]*)"`)
 )
 

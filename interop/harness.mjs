@@ -39,8 +39,9 @@ export async function read(stream) {
 
 export const form = async (stream) => Object.fromEntries(new URLSearchParams(await read(stream)));
 
-// The only user.
-export const knows = ({ username, password }) => username === 'alice' && password === 'wonderland';
+// The users, who all have the same password. Most tests have alice alone.
+const users = new Set(['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'grace', 'heidi', 'ivan', 'judy', 'mallory', 'niaj']);
+export const knows = ({ username, password }) => users.has(username) && password === 'wonderland';
 
 // page is all of the HTML that the servers show, but for what is inside.
 export const page = (title, inside) => `<!DOCTYPE html>

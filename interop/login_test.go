@@ -32,15 +32,23 @@ var (
 
 // authenticate logs in by login.Loopback, with b as the browser of this machine.
 func (b *browser) authenticate(ctx context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
+	return visit(b.approve).loopback().Authenticate(ctx, cfg)
+}
+
+// A visit is what a user does who is sent to an address.
+type visit func(ctx context.Context, address string) error
+
+// prompt is a Prompt that sends the user on a visit. The context ends when that
+// fails. done waits until it is over, and adds how it went to an error.
+func (v visit) prompt(ctx context.Context) (_ context.Context, p login.Prompt, done func(error) error) {
 	outside := context.WithoutCancel(ctx) // a browser shows its last page when the login is over
+	ctx, giveUp := context.WithCancelCause(ctx)
 	came := make(chan error, 1)
-	opened := false
-	browse := func(_ context.Context, address string) error {
-		opened = true
+	begun := false
+	p.Browse = func(_ context.Context, address string) error {
+		begun = true
 		go func() {
-			err := b.approve(outside, address)
+			err := v(outside, address)
 			if err != nil {
 				giveUp(err)
 			}
@@ -48,11 +56,30 @@ func (b *browser) authenticate(ctx context.Context, cfg freshtoken.Config) (*oau
 		}()
 		return nil
 	}
-	tok, err := login.Loopback{Prompt: login.Prompt{Browse: browse}}.Authenticate(ctx, cfg)
-	if opened {
-		err = errors.Join(err, <-came)
+	return ctx, p, func(err error) error {
+		if begun {
+			err = errors.Join(err, <-came)
+		}
+		giveUp(nil)
+		return err
 	}
-	return tok, err
+}
+
+// loopback logs in by login.Loopback.
+func (v visit) loopback() freshtoken.Authenticator {
+	return freshtoken.AuthenticatorFunc(func(ctx context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
+		ctx, prompt, done := v.prompt(ctx)
+		tok, err := login.Loopback{Prompt: prompt}.Authenticate(ctx, cfg)
+		return tok, done(err)
+	})
+}
+
+// logout is a Config.EndSession that logs out by login.BrowserLogout.
+func (v visit) logout(endpoint string) func(context.Context, freshtoken.Config, string) error {
+	return func(ctx context.Context, cfg freshtoken.Config, idToken string) error {
+		ctx, prompt, done := v.prompt(ctx)
+		return done(login.BrowserLogout{URL: endpoint, RedirectURL: "http://127.0.0.1/bye", Prompt: prompt}.Logout(ctx, cfg, idToken))
+	}
 }
 
 // The user may say no, and the harness's browser can.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,6 +35,7 @@ var properties = []property{
 	{"lost response", 3600, (*subject).showLostResponse},
 	{"eight processes", 3, (*subject).showProcesses},
 	{"logout", 3600, (*subject).showLogout},
+	{"logout in the browser", 3600, (*subject).showBrowserLogout},
 }
 
 func TestServers(t *testing.T) {
@@ -291,4 +293,44 @@ func (x *subject) showLogout() string {
 	}
 	alive := x.lives(tok)
 	return said + "; the refresh token then: " + x.spend(listener.refreshToken()) + "; " + alive
+}
+
+// A program has the server end the user's session there, too: whether a login
+// then asks for the password, in a browser that the server knew, tells.
+func (x *subject) showBrowserLogout() string {
+	if x.app.Issuer == "" {
+		return "none"
+	}
+	cfg := x.app.config(nil)
+	m, err := discovery.Configure(x.t.Context(), &cfg)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if m.EndSessionEndpoint == "" {
+		return "none"
+	}
+	user := alice()
+	cfg.EndSession = visit(user.approve).logout(m.EndSessionEndpoint)
+	src := x.source(cfg)
+	if _, err := login.Ensure(x.t.Context(), src, visit(user.approve).loopback()); err != nil {
+		x.t.Fatal(err)
+	}
+	said := "before, a login " + x.asksPassword(user)
+	if err := src.Logout(x.t.Context()); err != nil {
+		x.t.Errorf("Logout: %v", err)
+	}
+	return said + "; after, it " + x.asksPassword(user)
+}
+
+// asksPassword says whether a login asks the user for the password.
+func (x *subject) asksPassword(user *browser) string {
+	x.t.Helper()
+	user.pages = nil
+	if _, err := user.authenticate(x.t.Context(), x.app.config(nil)); err != nil {
+		x.t.Fatal(err)
+	}
+	if slices.Contains(user.pages, "Sign in") {
+		return "asks for the password"
+	}
+	return "goes through without the password"
 }

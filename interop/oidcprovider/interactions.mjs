@@ -1,5 +1,5 @@
-// The pages of the provider that a user sees: sign-in, consent, and those of the
-// device flow.
+// The pages of the provider that a user sees: sign-in, consent, logout, and those
+// of the device flow.
 import { form, knows, loginPage, page } from '../harness.mjs';
 
 const consentPage = (client) => page('Consent', `<form method="post">
@@ -53,4 +53,14 @@ export const deviceFlow = {
 <button type="submit" form="op.deviceConfirmForm" name="abort" value="yes">No</button>`);
   },
   successSource: (ctx) => { ctx.body = page('Done', '<p>Your device is connected.</p>'); },
+};
+
+// rpInitiatedLogout is the provider's configuration of the logout that a program
+// asks for. The form is the provider's own, without a button.
+export const rpInitiatedLogout = {
+  enabled: true,
+  logoutSource: (ctx, ask) => {
+    ctx.body = page('Log out', `${ask}<button type="submit" form="op.logoutForm" name="logout" value="yes">Log out</button>`);
+  },
+  postLogoutSuccessSource: (ctx) => { ctx.body = page('Logged out', '<p>See you.</p>'); },
 };

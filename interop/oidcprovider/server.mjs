@@ -9,7 +9,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 import { counts, listen, options, read, ready } from '../harness.mjs';
-import { deviceFlow, interact } from './interactions.mjs';
+import { deviceFlow, interact, rpInitiatedLogout } from './interactions.mjs';
 
 const scope = 'openid offline_access api';
 const { server, base: issuer } = await listen();
@@ -18,6 +18,7 @@ const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const provider = new Provider(issuer, {
   clients: options.clients.map((client) => ({
     redirect_uris: ['http://127.0.0.1/callback'],
+    post_logout_redirect_uris: ['http://127.0.0.1/bye'],
     application_type: 'native',
     grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
     response_types: ['code'],
@@ -43,6 +44,7 @@ const provider = new Provider(issuer, {
     devInteractions: { enabled: false },
     revocation: { enabled: true },
     deviceFlow,
+    rpInitiatedLogout,
     resourceIndicators: {
       enabled: Boolean(options.audience),
       defaultResource: () => options.audience,
@@ -109,6 +111,12 @@ const control = {
     return {};
   },
 
+  // whose tells of an access token to whom it belongs, and to which family.
+  whose: async ({ token }) => {
+    const { accountId: user, grantId: family } = await provider.AccessToken.find(token);
+    return { user, family };
+  },
+
   // reject kills an access token and leaves its family alone.
   reject: async ({ token }) => {
     await (await provider.AccessToken.find(token)).destroy();
@@ -121,6 +129,10 @@ provider.use(async (ctx, next) => {
   if (ctx.path.startsWith('/interaction/')) return interact(provider, ctx);
   if (ctx.path.startsWith('/control/')) {
     ctx.body = await control[ctx.path.slice('/control/'.length)](ctx.query);
+    return undefined;
+  }
+  if (ctx.path === '/favicon.ico') { // there is none, which is no reason to complain
+    ctx.status = 204;
     return undefined;
   }
   if (ctx.path === '/token') counts.tokenRequests += 1;
