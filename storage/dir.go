@@ -27,9 +27,10 @@ const (
 
 // A dir is the vault of a File: bytes by key in a directory, whatever they are.
 type dir struct {
+	sys   system
 	path  string // absolute
 	info  os.FileInfo
-	alive *os.File // keeps the number of the directory from being reused; nil where that is in the way
+	alive file // keeps the number of the directory from being reused; nil where that is in the way
 }
 
 // stem returns what the names of the files of key begin with.
@@ -47,7 +48,7 @@ func (d *dir) at(stem, ext string) string { return filepath.Join(d.path, stem+ex
 // What happened in another one says nothing about this store: a lock there
 // excludes nobody here, and an absent file there may well exist here.
 func (d *dir) here() error {
-	info, err := os.Stat(d.path)
+	info, err := d.sys.Stat(d.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("storage: %w: %s was removed; restore it, or restart this program and log in again", ErrGone, d.path)
@@ -76,6 +77,14 @@ func (d *dir) begin(ctx context.Context) error {
 	return d.here()
 }
 
+func (d *dir) rename(ctx context.Context, from, to string) error {
+	return persist(ctx, func() error { return d.sys.Rename(from, to) })
+}
+
+func (d *dir) remove(ctx context.Context, path string) error {
+	return persist(ctx, func() error { return d.sys.Remove(path) })
+}
+
 // find is the start of the methods that need the file of a key, which its stem
 // tells: it locks the file's input and output, and sees that the file is there
 // and regular. Only that it is absent, in a directory that is there, matches
@@ -88,7 +97,7 @@ func (d *dir) find(ctx context.Context, stem string) (path string, done func(), 
 		return "", nil, err
 	}
 	path = d.at(stem, sessionExt)
-	info, err := os.Lstat(path)
+	info, err := d.sys.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = d.absent(err)
@@ -121,7 +130,7 @@ func (d *dir) read(ctx context.Context, stem string) ([]byte, error) {
 		return nil, err
 	}
 	defer done()
-	value, err := readFile(ctx, path)
+	value, err := readFile(ctx, d.sys, path)
 	if errors.Is(err, fs.ErrNotExist) { // removed this moment
 		err = d.absent(err)
 	}
@@ -130,10 +139,10 @@ func (d *dir) read(ctx context.Context, stem string) ([]byte, error) {
 
 // readFile reads a regular file of bounded size. Its error matches
 // fs.ErrNotExist only if the file is absent.
-func readFile(ctx context.Context, path string) ([]byte, error) {
-	f, err := openFile(ctx, path)
+func readFile(ctx context.Context, sys system, path string) ([]byte, error) {
+	f, err := openShared(ctx, sys, path)
 	if err != nil {
-		if info, lerr := os.Lstat(path); lerr == nil && !info.Mode().IsRegular() {
+		if info, lerr := sys.Lstat(path); lerr == nil && !info.Mode().IsRegular() {
 			return nil, notRegular(path, info)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -170,19 +179,19 @@ func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
 		return err
 	}
 	target := d.file(key, sessionExt)
-	switch info, err := os.Lstat(target); {
+	switch info, err := d.sys.Lstat(target); {
 	case err == nil && !info.Mode().IsRegular():
 		return notRegular(target, info) // rename would replace a link
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return failed("save", err)
 	}
 	temp := d.file(key, tempExt+rand.Text())
-	if err := writeNew(temp, value); err != nil {
+	if err := writeNew(d.sys, temp, value); err != nil {
 		return failed("save", err)
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(temp)
+			d.sys.Remove(temp)
 		}
 	}()
 	done, err := d.lockIO(ctx, stem(key))
@@ -190,7 +199,7 @@ func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
 		return err
 	}
 	defer done()
-	if err := rename(ctx, temp, target); err != nil {
+	if err := d.rename(ctx, temp, target); err != nil {
 		if isBusy(err) {
 			return fmt.Errorf("storage: save: %s cannot be replaced, it is a mount of its own; mount its directory instead: %w", target, err)
 		}
@@ -201,8 +210,8 @@ func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
 
 // writeNew writes value to a file that did not exist before, down to the disk;
 // on failure there is none.
-func writeNew(path string, value []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func writeNew(sys system, path string, value []byte) (err error) {
+	f, err := sys.Create(path)
 	if err != nil {
 		return err
 	}
@@ -214,7 +223,7 @@ func writeNew(path string, value []byte) (err error) {
 		err = cerr
 	}
 	if err != nil {
-		os.Remove(path)
+		sys.Remove(path)
 	}
 	return err
 }
@@ -239,7 +248,7 @@ func (d *dir) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	defer done()
-	if err := remove(ctx, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.remove(ctx, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failed("delete", err)
 	}
 	return d.sync()
@@ -257,7 +266,7 @@ func (d *dir) lock(ctx context.Context, path string) (func() error, error) {
 	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
-	unlock, err := filelock.Lock(ctx, path)
+	unlock, err := d.sys.Lock(ctx, path)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
@@ -289,7 +298,7 @@ func (d *dir) SetAside(ctx context.Context, key string) error {
 	defer done()
 	for n := 1; ; n++ {
 		aside := d.file(key, fmt.Sprint(asideExt, n))
-		f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err := d.sys.Create(aside)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -297,8 +306,8 @@ func (d *dir) SetAside(ctx context.Context, key string) error {
 			return failed("set aside", err)
 		}
 		f.Close()
-		if err := rename(ctx, path, aside); err != nil {
-			os.Remove(aside)
+		if err := d.rename(ctx, path, aside); err != nil {
+			d.sys.Remove(aside)
 			return failed("set aside", err)
 		}
 		return d.sync()
@@ -313,7 +322,7 @@ func (d *dir) samples(ctx context.Context) iter.Seq2[sample, error] { return d.v
 // neither the old one nor the new one, but the lock file stays where it is.
 func (d *dir) values(ctx context.Context) iter.Seq2[sample, error] {
 	return func(yield func(sample, error) bool) {
-		entries, err := os.ReadDir(d.path)
+		entries, err := d.sys.ReadDir(d.path)
 		if err != nil {
 			err = failed("look for sessions", err)
 		}

@@ -13,14 +13,15 @@ import (
 func checkDir(string, os.FileInfo) error     { return nil }
 func checkKeyFile(string, os.FileInfo) error { return nil }
 
-func pinDir(string) (*os.File, error) { return nil, nil }
-func syncDir(string) error            { return nil }
-func syncOpen(*os.File) error         { return nil }
+func pinDir(system, string) (file, error) { return nil, nil }
+func syncDir(system, string) error        { return nil }
+func syncOpen(file) error                 { return nil }
 
-func openFile(_ context.Context, path string) (*os.File, error) { return os.Open(path) }
-func openKeyFile(path string) (*os.File, error)                 { return os.Open(path) }
-func rename(_ context.Context, from, to string) error           { return os.Rename(from, to) }
-func remove(_ context.Context, path string) error               { return os.Remove(path) }
+func openShared(_ context.Context, sys system, path string) (file, error) { return sys.Open(path) }
+func openFile(path string) (*os.File, error)                              { return os.Open(path) }
+func openKeyFile(path string) (*os.File, error)                           { return os.Open(path) }
+func rename(from, to string) error                                        { return os.Rename(from, to) }
+func persist(_ context.Context, do func() error) error                    { return do() }
 
 func isBusy(error) bool { return false }
 

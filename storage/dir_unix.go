@@ -62,10 +62,10 @@ func checkKeyMode(path string, perm os.FileMode, owner uint32, euid int) error {
 // pinDir opens the directory, both to sync it and because the number of a
 // directory that is open is not given to another. The file is closed when the
 // store is garbage.
-func pinDir(path string) (*os.File, error) { return os.Open(path) }
+func pinDir(sys system, path string) (file, error) { return sys.OpenDir(path) }
 
-func syncDir(path string) error {
-	f, err := os.Open(path)
+func syncDir(sys system, path string) error {
+	f, err := sys.OpenDir(path)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func syncDir(path string) error {
 
 // syncOpen syncs an open directory. Some file systems cannot: there is nothing
 // more to be done, and the rename did happen.
-func syncOpen(f *os.File) error {
+func syncOpen(f file) error {
 	err := f.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		return nil
@@ -83,9 +83,12 @@ func syncOpen(f *os.File) error {
 	return err
 }
 
+// openShared is for systems where a file that is open elsewhere can't be opened.
+func openShared(_ context.Context, sys system, path string) (file, error) { return sys.Open(path) }
+
 // openFile opens a file for reading. It follows no link in its last element
 // and does not wait for the other end of a pipe.
-func openFile(_ context.Context, path string) (*os.File, error) {
+func openFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 }
 
@@ -95,9 +98,10 @@ func openKeyFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
-func rename(_ context.Context, from, to string) error { return os.Rename(from, to) }
+func rename(from, to string) error { return os.Rename(from, to) }
 
-func remove(_ context.Context, path string) error { return os.Remove(path) }
+// persist is for systems where others can be in the way for a moment.
+func persist(_ context.Context, do func() error) error { return do() }
 
 // isBusy tells a rename onto a mount point, such as a file that was bind-mounted
 // into a container.

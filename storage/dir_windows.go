@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/windows"
-
-	"github.com/freshtoken/freshtoken/internal/filelock"
 )
 
 // Access is governed by lists that the profile directory passes on; mode bits
@@ -18,16 +16,16 @@ func checkKeyFile(string, os.FileInfo) error { return nil }
 
 // pinDir opens nothing: an open directory could not be removed or renamed, and
 // file numbers are not reused at once as they are elsewhere.
-func pinDir(string) (*os.File, error) { return nil, nil }
+func pinDir(system, string) (file, error) { return nil, nil }
 
 // syncDir does nothing: Windows cannot sync a directory. What has to last is
 // put in its place by move instead, which waits for the disk. NTFS logs the
 // changes of its directories in order, so that this takes along what was made
 // or removed on the same volume before. A removal that nothing follows can be
 // undone by a loss of power.
-func syncDir(string) error { return nil }
+func syncDir(system, string) error { return nil }
 
-func syncOpen(*os.File) error { return nil }
+func syncOpen(file) error { return nil }
 
 // patience bounds the wait for programs that open a file without our lock,
 // such as virus scanners and backups. They let go within milliseconds.
@@ -52,30 +50,35 @@ func persist(ctx context.Context, do func() error) error {
 	}
 }
 
-func openFile(ctx context.Context, path string) (f *os.File, err error) {
+func openShared(ctx context.Context, sys system, path string) (f file, err error) {
 	// A link or a directory stays what it is however long one waits.
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+	if info, err := sys.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, notRegular(path, info)
 	}
 	err = persist(ctx, func() (err error) {
-		f, err = os.Open(path)
+		f, err = sys.Open(path)
 		return err
 	})
 	return f, err
 }
 
+func openFile(path string) (*os.File, error) { return os.Open(path) }
+
 func openKeyFile(path string) (*os.File, error) { return os.Open(path) }
 
-func rename(ctx context.Context, from, to string) error {
-	return move(ctx, from, to, windows.MOVEFILE_REPLACE_EXISTING)
-}
+func rename(from, to string) error { return move(from, to, windows.MOVEFILE_REPLACE_EXISTING) }
 
-// place gives the file at from the name to, which must be free.
-func place(ctx context.Context, from, to string) error { return move(ctx, from, to, 0) }
+// place gives a file a new name, which must be free.
+func place(from, to string) error { return move(from, to, 0) }
+
+// placeNew gives the file at from the name to, which must be free.
+func placeNew(ctx context.Context, sys system, from, to string) error {
+	return persist(ctx, func() error { return sys.Place(from, to) })
+}
 
 // move renames a file and waits until the disk has the new name: os.Rename
 // leaves that to the cache, and no later call could make up for it.
-func move(ctx context.Context, from, to string, flags uint32) error {
+func move(from, to string, flags uint32) error {
 	fail := func(err error) error { return &os.LinkError{Op: "rename", Old: from, New: to, Err: err} }
 	source, err := windows.UTF16PtrFromString(from)
 	if err != nil {
@@ -85,16 +88,10 @@ func move(ctx context.Context, from, to string, flags uint32) error {
 	if err != nil {
 		return fail(err)
 	}
-	return persist(ctx, func() error {
-		if err := windows.MoveFileEx(source, target, flags|windows.MOVEFILE_WRITE_THROUGH); err != nil {
-			return fail(err)
-		}
-		return nil
-	})
-}
-
-func remove(ctx context.Context, path string) error {
-	return persist(ctx, func() error { return os.Remove(path) })
+	if err := windows.MoveFileEx(source, target, flags|windows.MOVEFILE_WRITE_THROUGH); err != nil {
+		return fail(err)
+	}
+	return nil
 }
 
 func isBusy(error) bool { return false }
@@ -102,7 +99,7 @@ func isBusy(error) bool { return false }
 // lockIO keeps readers and writers of one file apart: a file that is open
 // can't be replaced. It is taken after the session's lock, for microseconds.
 func (d *dir) lockIO(ctx context.Context, stem string) (func(), error) {
-	unlock, err := filelock.Lock(ctx, d.at(stem, ".io"))
+	unlock, err := d.sys.Lock(ctx, d.at(stem, ".io"))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -43,10 +43,14 @@ type File struct {
 // A File belongs to the directory that it found. If that is removed or
 // replaced, methods fail with [ErrGone] until NewFile is called again.
 func NewFile(dir string, key Key) (*File, error) {
+	return newFile(host{}, dir, key)
+}
+
+func newFile(sys system, dir string, key Key) (*File, error) {
 	if key == nil {
 		return nil, errNoKey
 	}
-	d, err := openDir(dir)
+	d, err := openDir(sys, dir)
 	if err != nil {
 		return nil, err
 	}

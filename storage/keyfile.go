@@ -8,11 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/freshtoken/freshtoken/internal/filelock"
 )
 
 // KeyFile returns a [Key] that is kept as 32 random bytes in the file at path,
@@ -33,8 +30,10 @@ import (
 // runs as another user, may in addition be read by its group, up to 0740: so
 // does Kubernetes mount a secret in a pod with an fsGroup, as root's with mode
 // 0440. Anything else is [ErrUnsafe].
-func KeyFile(path string) Key {
-	k := &keyFile{path: path}
+func KeyFile(path string) Key { return newKeyFile(host{}, path) }
+
+func newKeyFile(sys system, path string) Key {
+	k := &keyFile{sys: sys, path: path}
 	if path == "" {
 		k.err = errors.New("storage: no path of a key file given")
 	} else if abs, err := filepath.Abs(path); err != nil {
@@ -48,6 +47,7 @@ func KeyFile(path string) Key {
 
 type keyFile struct {
 	label
+	sys  system
 	path string // absolute
 	err  error  // why there is no path
 }
@@ -60,9 +60,9 @@ func (k *keyFile) Get(ctx context.Context, _ []byte) ([]byte, error) {
 	if k.err != nil {
 		return nil, k.err
 	}
-	f, err := openKeyFile(k.path)
+	f, err := k.sys.OpenKey(k.path)
 	if err != nil {
-		_, lerr := os.Lstat(k.path)
+		_, lerr := k.sys.Lstat(k.path)
 		if errors.Is(err, fs.ErrNotExist) && lerr == nil {
 			return nil, fmt.Errorf("storage: %w: the key file %s is a link to nothing; restore what it points to, or remove it", ErrUnsafe, k.path)
 		}
@@ -96,15 +96,15 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 	if k.err != nil {
 		return nil, nil, k.err
 	}
-	if err := makeDirs(filepath.Dir(k.path)); err != nil {
+	if err := makeDirs(k.sys, filepath.Dir(k.path)); err != nil {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
-	unlock, err := filelock.Lock(ctx, k.path+lockExt)
+	unlock, err := k.sys.Lock(ctx, k.path+lockExt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	defer unlock() // its failure does not make the key any worse
-	sweepKey(k.path)
+	sweepKey(k.sys, k.path)
 
 	key, err = k.Get(ctx, nil)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +112,7 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 	}
 	key = make([]byte, KeySize)
 	rand.Read(key)
-	if err := publish(ctx, k.path, key); err != nil {
+	if err := publish(ctx, k.sys, k.path, key); err != nil {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	kept, err := k.Get(ctx, nil)
@@ -129,29 +129,29 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 // publish makes the file at path with this content, durably and whole: a file
 // made in place could be left empty by a crash, and a key file of no bytes is
 // an error for good. It does not replace what exists.
-func publish(ctx context.Context, path string, content []byte) error {
+func publish(ctx context.Context, sys system, path string, content []byte) error {
 	temp := path + tempExt + rand.Text()
-	if err := writeNew(temp, content); err != nil {
+	if err := writeNew(sys, temp, content); err != nil {
 		return err
 	}
-	defer os.Remove(temp)
-	if err := place(ctx, temp, path); err != nil {
+	defer sys.Remove(temp)
+	if err := placeNew(ctx, sys, temp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return syncDir(sys, filepath.Dir(path))
 }
 
 // sweepKey removes what processes that were killed in publish left: a whole key
 // each, that nobody would ever look at again. Called under the lock, it finds
 // nobody else's. That a name has the form of ours to the letter keeps it from
 // what a user called, say, key.tmp-old.
-func sweepKey(path string) {
+func sweepKey(sys system, path string) {
 	dir, base := filepath.Split(path)
-	entries, _ := os.ReadDir(dir)
+	entries, _ := sys.ReadDir(dir)
 	for _, e := range entries {
 		random, ok := strings.CutPrefix(e.Name(), base+tempExt)
 		if ok && len(random) == len(rand.Text()) && strings.Trim(random, base32) == "" && e.Type().IsRegular() {
-			os.Remove(filepath.Join(dir, e.Name()))
+			sys.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // openDir makes the directory if it is missing, and checks that it will do.
-func openDir(path string) (_ *dir, err error) {
+func openDir(sys system, path string) (_ *dir, err error) {
 	if path == "" {
 		return nil, errors.New("storage: no directory given: name one, or use NewAppFile")
 	}
@@ -28,10 +28,10 @@ func openDir(path string) (_ *dir, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, failed("find the directory", err)
 	}
-	if err := makeDirs(path); err != nil {
+	if err := makeDirs(sys, path); err != nil {
 		return nil, failed("make the directory", err)
 	}
-	info, err := os.Stat(path)
+	info, err := sys.Stat(path)
 	if err != nil {
 		return nil, failed("open the directory", err)
 	}
@@ -41,8 +41,8 @@ func openDir(path string) (_ *dir, err error) {
 	if err := checkDir(path, info); err != nil {
 		return nil, err
 	}
-	d := &dir{path: path, info: info}
-	if d.alive, err = pinDir(path); err != nil {
+	d := &dir{sys: sys, path: path, info: info}
+	if d.alive, err = pinDir(sys, path); err != nil {
 		return nil, failed("open the directory", err)
 	}
 	if d.alive != nil {
@@ -63,19 +63,19 @@ func openDir(path string) (_ *dir, err error) {
 
 // makeDirs is os.MkdirAll with mode 0700 that makes the new entries durable:
 // what is saved durably in a directory that a crash removes is not saved.
-func makeDirs(path string) error {
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+func makeDirs(sys system, path string) error {
+	if _, err := sys.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if parent := filepath.Dir(path); parent != path {
-		if err := makeDirs(parent); err != nil {
+		if err := makeDirs(sys, parent); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := sys.Mkdir(path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return syncDir(sys, filepath.Dir(path))
 }
 
 // probeTime bounds the wait for the lock of a file that nobody else knows. A
@@ -88,13 +88,13 @@ func (d *dir) probe() error {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()
 	name := filepath.Join(d.path, "probe"+tempExt+rand.Text())
-	unlock, err := filelock.Lock(ctx, name)
+	unlock, err := d.sys.Lock(ctx, name)
 	if err != nil {
-		os.Remove(name)
+		d.sys.Remove(name)
 		return failed("make and lock files", err)
 	}
 	err = unlock()
-	if rerr := os.Remove(name); err == nil {
+	if rerr := d.sys.Remove(name); err == nil {
 		err = rerr
 	}
 	if err != nil {
@@ -112,14 +112,14 @@ const staleAfter = time.Hour
 // sweep removes what killed processes left behind: files of our own naming
 // pattern alone. It is housekeeping: its failure harms nobody.
 func (d *dir) sweep() {
-	entries, _ := os.ReadDir(d.path)
+	entries, _ := d.sys.ReadDir(d.path)
 	for _, e := range entries {
 		stem, random, ok := strings.Cut(e.Name(), tempExt)
 		if !ok || random == "" || stem != "probe" && !isHash(stem) || !e.Type().IsRegular() {
 			continue
 		}
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
-			os.Remove(filepath.Join(d.path, e.Name()))
+			d.sys.Remove(filepath.Join(d.path, e.Name()))
 		}
 	}
 }

@@ -9,17 +9,20 @@ import (
 	"os"
 )
 
-// place gives the file at from the name to, which must be free. The caller
+// place gives a file a second name, which must be free.
+func place(from, to string) error { return os.Link(from, to) }
+
+// placeNew gives the file at from the name to, which must be free. The caller
 // removes the old name, which may remain.
-func place(_ context.Context, from, to string) error {
-	err := os.Link(from, to)
+func placeNew(_ context.Context, sys system, from, to string) error {
+	err := sys.Place(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	// No hard links on this file system. The caller's lock keeps our own kind
 	// away from the moment between the look and the rename.
-	if _, lerr := os.Lstat(to); !errors.Is(lerr, fs.ErrNotExist) {
+	if _, lerr := sys.Lstat(to); !errors.Is(lerr, fs.ErrNotExist) {
 		return err
 	}
-	return os.Rename(from, to)
+	return sys.Rename(from, to)
 }
