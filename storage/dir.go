@@ -281,7 +281,12 @@ func (d *dir) lock(ctx context.Context, path string) (func() error, error) {
 		unlock()
 		return nil, err
 	}
-	return unlock, nil
+	return func() error {
+		if err := unlock(); err != nil {
+			return failed("unlock", err)
+		}
+		return nil
+	}, nil
 }
 
 // SetAside takes the new name with an empty file before it renames over that:

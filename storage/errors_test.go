@@ -56,3 +56,20 @@ func TestLockErrorNamesTheFile(t *testing.T) {
 		t.Errorf("the file is not named: %v", err)
 	}
 }
+
+// What a lock fails with when it is released carries the package's name, too.
+func TestUnlockError(t *testing.T) {
+	s := newFile(t, home(t), fixedKey(1))
+	unlock, err := s.Lock(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	err = unlock()
+	wantError(t, "the second unlock", err, os.ErrClosed)
+	if err != nil && !strings.HasPrefix(err.Error(), "storage: ") {
+		t.Errorf("the error does not say whose it is: %v", err)
+	}
+}

@@ -125,7 +125,7 @@ func (s *sealer) saveFirst(ctx context.Context, name string, value []byte) (err 
 	}
 	defer func() {
 		if uerr := unlock(); err == nil && uerr != nil {
-			err = fmt.Errorf("storage: unlock: %w", uerr)
+			err = uerr
 		}
 	}()
 	m, err := s.learn(ctx)
