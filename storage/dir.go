@@ -213,6 +213,7 @@ func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
 func writeNew(sys system, path string, value []byte) (err error) {
 	f, err := sys.Create(path)
 	if err != nil {
+		sys.Remove(path) // a disk can fail and have done it; nobody else knows the name
 		return err
 	}
 	_, err = f.Write(value)
