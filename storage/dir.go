@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/freshtoken/freshtoken/internal/filelock"
 )
@@ -50,7 +51,7 @@ func (d *dir) at(stem, ext string) string { return filepath.Join(d.path, stem+ex
 func (d *dir) here() error {
 	info, err := d.sys.Stat(d.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case isMissing(err):
 		return fmt.Errorf("storage: %w: %s was removed; restore it, or restart this program and log in again", ErrGone, d.path)
 	case err != nil:
 		return fmt.Errorf("storage: %w", err)
@@ -60,10 +61,15 @@ func (d *dir) here() error {
 	return nil
 }
 
+// isMissing reports whether a path leads nowhere.
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
 // failed wraps an error of the file system. That a file is missing in the
 // midst of things is no absent session, so it is not wrapped as such.
 func failed(doing string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if isMissing(err) {
 		return fmt.Errorf("storage: %s: %w: %v", doing, ErrGone, err)
 	}
 	return &fileError{doing, err}
@@ -229,15 +235,15 @@ func writeNew(sys system, path string, value []byte) (err error) {
 	return err
 }
 
-// sync makes renames and removals in the directory durable.
+// sync makes renames and removals in the directory durable. Had the directory
+// been replaced in the meantime, they would have happened in the other one.
 func (d *dir) sync() error {
-	if d.alive == nil {
-		return nil // Windows cannot: there rename itself waits for the disk
+	if d.alive != nil { // Windows cannot: there rename itself waits for the disk
+		if err := syncOpen(d.alive); err != nil {
+			return failed("sync the directory", err)
+		}
 	}
-	if err := syncOpen(d.alive); err != nil {
-		return failed("sync the directory", err)
-	}
-	return nil
+	return d.here()
 }
 
 func (d *dir) Delete(ctx context.Context, key string) error {

@@ -21,3 +21,18 @@ func SealPlain(key, plain []byte, salt [32]byte) ([]byte, error) {
 
 // FileError is the error of an operation that the file system has failed.
 func FileError(doing string, err error) error { return failed(doing, err) }
+
+// A System is what a File and a KeyFile ask for files.
+type (
+	System     = system
+	SystemFile = file
+)
+
+// Host is the operating system.
+var Host System = host{}
+
+// NewFileOn is NewFile over another system than the operating system.
+var NewFileOn = newFile
+
+// KeyFileOn is KeyFile over another system than the operating system.
+var KeyFileOn = newKeyFile

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/freshtoken/freshtoken/internal/filelock"
@@ -28,7 +29,9 @@ func openDir(sys system, path string) (_ *dir, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, failed("find the directory", err)
 	}
-	if err := makeDirs(sys, path); err != nil {
+	if err := makeDirs(sys, path); errors.Is(err, syscall.ENOTDIR) {
+		return nil, &fileError{"make the directory", err} // there never was one
+	} else if err != nil {
 		return nil, failed("make the directory", err)
 	}
 	info, err := sys.Stat(path)
