@@ -59,6 +59,12 @@ func checkKeyMode(path string, perm os.FileMode, owner uint32, euid int) error {
 	return nil
 }
 
+// linked reports whether a file has further names.
+func linked(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink > 1
+}
+
 // pinDir opens the directory, both to sync it and because the number of a
 // directory that is open is not given to another. The file is closed when the
 // store is garbage.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -88,6 +89,12 @@ func (k *keyFile) Get(ctx context.Context, _ []byte) ([]byte, error) {
 		return nil, fmt.Errorf("storage: the key file %s has %d bytes instead of %d: it is damaged, or is no key file; "+
 			"restore it from a backup", k.path, info.Size(), KeySize)
 	}
+	if linked(info) { // perhaps by a process that was killed in publish
+		sweepKey(k.sys, k.path, func(e fs.DirEntry) bool {
+			same, err := e.Info()
+			return err == nil && os.SameFile(info, same)
+		})
+	}
 	return key[:KeySize], nil
 }
 
@@ -104,7 +111,7 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
 	}
 	defer unlock() // its failure does not make the key any worse
-	sweepKey(k.sys, k.path)
+	sweepKey(k.sys, k.path, func(fs.DirEntry) bool { return true })
 
 	key, err = k.Get(ctx, nil)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -134,23 +141,25 @@ func publish(ctx context.Context, sys system, path string, content []byte) error
 	if err := writeNew(sys, temp, content); err != nil {
 		return err
 	}
-	defer sys.Remove(temp)
-	if err := placeNew(ctx, sys, temp, path); err != nil {
+	err := placeNew(ctx, sys, temp, path)
+	sys.Remove(temp) // before the sync, which is to keep it from coming back
+	if err != nil {
 		return err
 	}
 	return syncDir(sys, filepath.Dir(path))
 }
 
 // sweepKey removes what processes that were killed in publish left: a whole key
-// each, that nobody would ever look at again. Called under the lock, it finds
-// nobody else's. That a name has the form of ours to the letter keeps it from
-// what a user called, say, key.tmp-old.
-func sweepKey(sys system, path string) {
+// each, that nobody would ever look at again. Under the lock, none of them is
+// of a process that still needs it; without, that is true of other names of the
+// key itself. That a name has the form of ours to the letter keeps it from what
+// a user called, say, key.tmp-old.
+func sweepKey(sys system, path string, stale func(fs.DirEntry) bool) {
 	dir, base := filepath.Split(path)
 	entries, _ := sys.ReadDir(dir)
 	for _, e := range entries {
 		random, ok := strings.CutPrefix(e.Name(), base+tempExt)
-		if ok && len(random) == len(rand.Text()) && strings.Trim(random, base32) == "" && e.Type().IsRegular() {
+		if ok && len(random) == len(rand.Text()) && strings.Trim(random, base32) == "" && e.Type().IsRegular() && stale(e) {
 			sys.Remove(filepath.Join(dir, e.Name()))
 		}
 	}

@@ -129,3 +129,35 @@ func TestDirectoryOfAPod(t *testing.T) {
 	}
 	newFile(t, filepath.Join(dir, "sessions"), fixedKey(1))
 }
+
+// TestKeyFileSecondName: a process that was killed while it made the key may
+// have left another name of it. Whoever asks for the key removes that, and no
+// file that is something else.
+func TestKeyFileSecondName(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "key")
+	const random = ".tmp-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	key := make([]byte, storage.KeySize)
+	if err := errors.Join(os.WriteFile(p, key, 0o600), os.WriteFile(p+random, key, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	get := func() {
+		t.Helper()
+		if _, err := storage.KeyFile(p).Get(t.Context(), []byte{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get()
+	if _, err := os.Lstat(p + random); err != nil {
+		t.Errorf("the key of another process, which may be making one, was removed: %v", err)
+	}
+	if err := errors.Join(os.Remove(p+random), os.Link(p, p+random), os.Link(p, p+".tmp-mine")); err != nil {
+		t.Skipf("no hard links here: %v", err)
+	}
+	get()
+	if _, err := os.Lstat(p + random); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the other name is still there (%v)", err)
+	}
+	if _, err := os.Lstat(p + ".tmp-mine"); err != nil {
+		t.Errorf("a name that somebody else has given it is gone: %v", err)
+	}
+}
