@@ -372,5 +372,11 @@ func (d *dir) values(ctx context.Context) iter.Seq2[sample, error] {
 	}
 }
 
-// settle has nothing to do: the files can be listed.
-func (d *dir) settle(context.Context, func() ([]byte, error)) error { return nil }
+// settle needs no marker, because the files can be listed. It makes durable that
+// there is a directory.
+func (d *dir) settle(context.Context, func() ([]byte, error)) error {
+	if err := syncUp(d.sys, filepath.Dir(d.path)); err != nil {
+		return failed("sync the directories above", err)
+	}
+	return nil
+}

@@ -54,7 +54,7 @@ type keyFile struct {
 }
 
 // Get implements [Key]. There is one key, whatever the parameters.
-func (k *keyFile) Get(ctx context.Context, _ []byte) ([]byte, error) {
+func (k *keyFile) Get(ctx context.Context, params []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -94,6 +94,11 @@ func (k *keyFile) Get(ctx context.Context, _ []byte) ([]byte, error) {
 			same, err := e.Info()
 			return err == nil && os.SameFile(info, same)
 		})
+	}
+	if params == nil { // values are about to depend on it
+		if err := syncUp(k.sys, filepath.Dir(k.path)); err != nil {
+			return nil, fmt.Errorf("storage: key file: %w", aloof(err))
+		}
 	}
 	return key[:KeySize], nil
 }

@@ -64,8 +64,7 @@ func openDir(sys system, path string) (_ *dir, err error) {
 	return d, nil
 }
 
-// makeDirs is os.MkdirAll with mode 0700 that makes the new entries durable:
-// what is saved durably in a directory that a crash removes is not saved.
+// makeDirs is os.MkdirAll with mode 0700.
 func makeDirs(sys system, path string) error {
 	if _, err := sys.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -78,7 +77,25 @@ func makeDirs(sys system, path string) error {
 	if err := sys.Mkdir(path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(sys, filepath.Dir(path))
+	return nil
+}
+
+// syncUp makes a directory and all above it durable: what is saved in one that a
+// loss of power removes is not saved. That they exist does not tell that they
+// are: who made them may have been killed right after, or be about to sync
+// them. What this user may not open, or is read-only, this user has not made.
+func syncUp(sys system, path string) error {
+	for {
+		err := syncDir(sys, path)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+			return err
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return nil
+		}
+		path = parent
+	}
 }
 
 // probeTime bounds the wait for the lock of a file that nobody else knows. A
