@@ -430,6 +430,8 @@ func reconcile(ours *record, saved bool, stored *record) verdict {
 		return keep // a login that has not been saved yet
 	case stored.Ended != nil:
 		return believe
+	case ours.loggedOut():
+		return keep // a restored backup, perhaps refreshed since: only a login, whose ID is another one, undoes a Logout
 	case stored.Generation > ours.Generation:
 		return believe
 	case stored.Generation < ours.Generation:

@@ -185,12 +185,14 @@ func (s *Source) describeStatus(v *view) {
 }
 
 // isDead reports whether a stored record is of a session that is over, though
-// the store could not be told. A new login may have brought the same refresh
-// token. The turn is held.
+// the store could not be told, or somebody has put the record back after a
+// Logout. A new login may have brought the same refresh token. The turn is held.
 func (s *Source) isDead(stored *record) bool {
 	t := &s.inTurn
-	return t.dead != "" && stored != nil && stored.Ended == nil && t.session != nil && stored.ID == t.session.ID &&
-		digest(stored.credential()) == t.dead
+	if stored == nil || stored.Ended != nil || t.session == nil || stored.ID != t.session.ID {
+		return false
+	}
+	return t.session.loggedOut() || t.dead != "" && digest(stored.credential()) == t.dead
 }
 
 // adopt makes what is stored the session in memory; nil: nobody is logged in.
@@ -199,7 +201,7 @@ func (s *Source) adopt(stored *record) {
 	t := &s.inTurn
 	ours := t.session
 	if s.isDead(stored) {
-		return // over, though the store could not be told
+		return // over, though the store does not say so
 	}
 	if stored != nil && stored.Mark != nil && stored.Mark.Nonce == t.unused {
 		stored = stored.with(func(r *record) { r.Mark = nil })

@@ -1,0 +1,75 @@
+package freshtoken_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/oauthtest"
+)
+
+// Records that somebody has put back into the store: from a backup, or by a
+// program that synchronizes files.
+
+// restore puts a stored record back.
+func (w *world) restore(record string) {
+	w.t.Helper()
+	if err := w.store.Save(context.Background(), freshtoken.StoreKey(w.config()), []byte(record)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Nothing brings a session back after Logout: not a backup, for a program that
+// knows of the Logout, whether or not it was the one that logged out, and not
+// one that another program has taken up and refreshed since.
+func TestBackupAfterLogout(t *testing.T) {
+	for _, refreshed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{})
+			a, b, c := w.loggedIn(), w.source(), w.source()
+			w.token(b)
+			w.token(c)
+			backup := w.stored()
+			time.Sleep(time.Minute)
+			if err := a.Logout(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Hour)
+			_, err := b.Token(t.Context()) // learns of it
+			wantErr(t, err, freshtoken.ErrNoSession)
+			w.restore(backup)
+			if refreshed {
+				w.token(c) // knows of nothing
+			}
+			posts := w.posts()
+			for _, src := range []*freshtoken.Source{b, a} {
+				time.Sleep(time.Minute)
+				_, err := src.Token(t.Context())
+				wantErr(t, err, freshtoken.ErrNoSession)
+			}
+			time.Sleep(2 * time.Hour)
+			w.wantGone(a, b, c)
+			w.wantPosts(posts)
+		})
+	}
+}
+
+// A login after that is a session like any other.
+func TestLoginAfterRestoredLogout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.loggedIn()
+		backup := w.stored()
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.restore(backup)
+		w.login(src)
+		w.usable(src)
+		w.usable(w.source())
+		time.Sleep(2 * time.Hour)
+		w.usable(src)
+	})
+}
