@@ -152,7 +152,7 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 	case verdict == believe:
 		s.adopt(stored)
 	default:
-		if err := s.put(t.session); err != nil && !t.unsaved {
+		if err := s.put(t.session.resting(stored)); err != nil && !t.unsaved {
 			return true, s.storeFailed(err)
 		}
 	}

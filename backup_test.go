@@ -73,3 +73,31 @@ func TestLoginAfterRestoredLogout(t *testing.T) {
 		w.usable(src)
 	})
 }
+
+// The pause that a server asks for holds, too, if it was asked for while an older
+// record was in the store, which is then replaced by somebody who knows better.
+func TestPauseOfARestoredRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})
+		a := w.loggedIn()
+		backup := w.stored()
+		time.Sleep(2 * time.Minute)
+		w.token(a)
+		time.Sleep(2 * time.Minute)
+		w.restore(backup)
+		w.as.Token.Next(oauthtest.TooManyRequests("300"))
+		if _, err := w.source().Token(t.Context()); err == nil {
+			t.Fatal("the server has answered")
+		}
+		posts := w.posts()
+		time.Sleep(4 * time.Minute)
+		_, err := a.Token(t.Context())
+		if e := refreshError(t, err); !e.Temporary || e.RetryAfter < 30*time.Second {
+			t.Errorf("got %v, RetryAfter %v", err, e.RetryAfter)
+		}
+		w.wantPosts(posts)
+		time.Sleep(2 * time.Minute)
+		w.usable(a)
+		w.wantPosts(posts + 1)
+	})
+}

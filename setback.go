@@ -99,6 +99,22 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 	return true, s.fail(p.failure(s.inTurn.session), left)
 }
 
+// resting returns r with the pause that the server asked for, if a stored record
+// that r is to replace, which may be nil, tells of one: it holds for whichever
+// token.
+func (r *record) resting(stored *record) *record {
+	if stored == nil || stored.ID != r.ID || stored.Pause == nil || r.Ended != nil {
+		return r
+	}
+	p := *stored.Pause
+	serverIsDown := p.Class == classTransient || p.Class == classUnknown
+	if !serverIsDown || remaining(p.From, p.Until, time.Now()) == 0 || r.Pause != nil && !p.Until.After(r.Pause.Until) {
+		return r
+	}
+	p.Failures = 1 // with this token, at most
+	return r.with(func(c *record) { c.Pause = &p })
+}
+
 // failure is the failure that p, in the record r, tells of.
 func (p *pause) failure(r *record) *RefreshError {
 	e := &RefreshError{class: p.Class, Status: p.Status, Code: p.Code, Description: p.Description,
