@@ -55,6 +55,10 @@ func (s *Source) flight(why reason) error {
 	now := time.Now()
 	v := s.current.Load()
 	limit := lockTime
+	key := string(why)
+	if why == reasonDue && s.cfg.Background && v != nil && !v.usable(now) {
+		why = reasonNeed // it has expired while the flight waited for its turn: nobody else would see to it
+	}
 	switch why {
 	case reasonDue:
 		if !v.usable(now) || v.age(now) < v.due {
@@ -81,7 +85,7 @@ func (s *Source) flight(why reason) error {
 		return s.notLocked(why, err)
 	}
 	defer func() {
-		s.flights.Forget(string(why)) // whoever comes now has seen the outcome
+		s.flights.Forget(key) // whoever comes now has seen the outcome
 		s.release(unlock)
 	}()
 	if done, err := s.catchUp(why); done {

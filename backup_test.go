@@ -2,6 +2,8 @@ package freshtoken_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,5 +101,34 @@ func TestPauseOfARestoredRecord(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		w.usable(a)
 		w.wantPosts(posts + 1)
+	})
+}
+
+// A session that is kept fresh in the background stays so, if its token expires
+// while the flight that is due waits for its turn.
+func TestBackgroundSurvivesALongTurn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token.json")
+	if err := os.WriteFile(path, []byte(`{"access_token":"another","refresh_token":"one"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 30 * time.Second})
+		src := w.loggedIn(func(c *freshtoken.Config) { c.Background = true })
+		time.Sleep(20 * time.Second)
+		unlock, err := w.store.Lock(t.Context(), freshtoken.StoreKey(w.config()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		imported := make(chan error, 1)
+		go func() { imported <- src.Import(context.Background(), path) }() // waits for the lock
+		time.Sleep(20 * time.Second)
+		unlock()
+		wantErr(t, <-imported, freshtoken.ErrSessionExists)
+		for range 5 {
+			time.Sleep(time.Minute)
+			if st := src.Status(); !st.Expiry.After(time.Now()) {
+				t.Fatalf("nobody has refreshed: %+v", st)
+			}
+		}
 	})
 }
