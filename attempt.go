@@ -221,9 +221,11 @@ func (s *Source) refresh() error {
 	if err != nil {
 		e := refreshErrorOf(err, r.RefreshToken != "")
 		e.hide(r.RefreshToken, r.AccessToken, s.cfg.OAuth2.ClientSecret)
-		return s.failed(marked, e, r.interrupted())
+		return s.failed(marked, e, r.suspect())
 	}
-	return s.succeeded(marked.next(g, start), start)
+	next := marked.next(g, start)
+	next.Overtaken = r.interrupted()
+	return s.succeeded(next, start)
 }
 
 // ask has the Refresher get a new token.

@@ -162,8 +162,9 @@ type RefreshError struct {
 	// again; zero if it does not wait.
 	RetryAfter time.Duration
 
-	// Interrupted is when an earlier refresh with the same refresh token was
-	// interrupted before its outcome was known; zero if none was. If the
+	// Interrupted is when an earlier refresh was interrupted before its outcome
+	// was known; zero if none was. It had the same refresh token, or the one
+	// before, which a server that was slow may have been shown twice. If the
 	// server has now refused the token, that is the likely reason.
 	Interrupted time.Time
 

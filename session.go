@@ -57,6 +57,11 @@ type record struct {
 	Pause  *pause  `json:"pause,omitempty"`
 	Forced *forced `json:"forced,omitempty"`
 
+	// Overtaken is when a refresh was interrupted whose refresh token the last
+	// one then spent. Its request may still be under way: a server that gets to
+	// it sees a token twice.
+	Overtaken time.Time `json:"overtaken,omitzero"`
+
 	// Padding makes a record with a mark at least as large as the one that
 	// will replace it.
 	Padding string `json:"padding,omitempty"`
@@ -149,7 +154,7 @@ type forced struct {
 
 // members are the names of record's own members; any other is kept as it is.
 var members = []string{"version", "binding", "id", "generation", "started", "origin", "origin_access", "ended", "access_token", "refresh_token",
-	"issued", "lifetime_ns", "refresh_in_ns", "extra", "mark", "pause", "forced", "padding"}
+	"issued", "lifetime_ns", "refresh_in_ns", "extra", "mark", "pause", "forced", "overtaken", "padding"}
 
 var (
 	errNewerRecord = errors.New("the stored session was written by a newer version of this program: update the program; nothing was changed")
@@ -254,6 +259,15 @@ func (r *record) interrupted() time.Time {
 		return time.Time{}
 	}
 	return r.Mark.At
+}
+
+// suspect returns when a refresh was interrupted to which the server may owe a
+// refusal of r's refresh token; zero if there is none.
+func (r *record) suspect() time.Time {
+	if at := r.interrupted(); !at.IsZero() {
+		return at
+	}
+	return r.Overtaken
 }
 
 // isFrom reports whether r goes back to the login whose record is handed in. A

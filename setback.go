@@ -118,7 +118,7 @@ func (r *record) resting(stored *record) *record {
 // failure is the failure that p, in the record r, tells of.
 func (p *pause) failure(r *record) *RefreshError {
 	e := &RefreshError{class: p.Class, Status: p.Status, Code: p.Code, Description: p.Description,
-		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: r.interrupted()}
+		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: r.suspect()}
 	p.explain(e)
 	if p.Status == 0 {
 		e.Err = errors.New("the last attempt, perhaps of another process, brought no answer: check the network connection")
