@@ -17,6 +17,16 @@ const (
 	pauseLast  = time.Hour
 )
 
+// A program that is stopped in the middle of a call, by a debugger or by job
+// control, finds the call's time over when it goes on, and the answer waiting.
+// It is told by a timer that comes later than hitch, and gets a while to read
+// that answer: or a healthy keyring would be left alone for pauseFirst, and what
+// is to be saved with it.
+const (
+	hitch     = 500 * time.Millisecond
+	catchTime = 2 * time.Second
+)
+
 // gate is the only way to a keyring. The keyring's calls know no context and
 // may never return; through the gate they have a deadline, run one at a time,
 // and cannot pile up: while a call that was given up still runs, nothing else
@@ -80,7 +90,8 @@ type call struct {
 	prompt  bool          // whether the check may ask a person to unlock
 
 	timer     *time.Timer
-	expiry    chan struct{} // closed when its time is up
+	due       time.Time     // when its time is up; guarded by the gate's mu
+	expiry    chan struct{} // closed then
 	late      bool          // its time was up before it returned; guarded by the gate's mu
 	abandoned bool          // nobody waits for it any more; guarded by the gate's mu
 	landed    []func()      // what to do once it has returned; guarded by the gate's mu
@@ -217,6 +228,7 @@ func (g *gate) begin(c *call) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.running = c
+	c.due = time.Now().Add(c.timeout)
 	c.timer = time.AfterFunc(c.timeout, func() { g.expire(c) })
 }
 
@@ -226,6 +238,12 @@ func (g *gate) expire(c *call) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.running != c {
+		return
+	}
+	if now := time.Now(); now.Sub(c.due) > hitch {
+		again := min(c.timeout, catchTime)
+		c.due = now.Add(again)
+		c.timer.Reset(again)
 		return
 	}
 	c.late = true
