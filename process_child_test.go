@@ -30,9 +30,12 @@ import (
 
 const procEnv = "FRESHTOKEN_TEST_PROCESS"
 
+// procModes are the programs that there are, by the value of procEnv.
+var procModes = map[string]func(){"1": procMain}
+
 func TestMain(m *testing.M) {
-	if os.Getenv(procEnv) != "" {
-		procMain()
+	if mode := os.Getenv(procEnv); mode != "" {
+		procModes[mode]()
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -49,11 +52,18 @@ type procSetup struct {
 type procPlace struct {
 	Dir     string
 	Keyring string // the service; "" means files
+
+	// SealedBy is the service under which the keyring holds the key of the
+	// files; "" means a key file.
+	SealedBy string
 }
 
 func (p procPlace) open() (freshtoken.Store, error) {
 	if p.Keyring != "" {
 		return keyring.NewStore(p.Keyring, keyring.Options{LockDir: filepath.Join(p.Dir, "locks")})
+	}
+	if p.SealedBy != "" {
+		return storage.NewFile(p.sessions(), keyring.NewKey(p.SealedBy, keyring.Options{LockDir: filepath.Join(p.Dir, "locks")}))
 	}
 	return storage.NewFile(p.sessions(), storage.KeyFile(filepath.Join(p.Dir, "key")))
 }

@@ -20,13 +20,16 @@ var procPlaces = []struct {
 	place func(t *testing.T) procPlace
 }{
 	{"files", func(t *testing.T) procPlace { return procPlace{Dir: t.TempDir()} }},
-	{"keyring", func(t *testing.T) procPlace {
-		if mode := os.Getenv("FRESHTOKEN_KEYRING_TEST"); mode != "1" && mode != "gnome-keyring" {
-			t.Skip("touches the OS keyring: run it under internal/keyringtest/with-gnome-keyring, or set FRESHTOKEN_KEYRING_TEST=1 where the keyring is a test's")
-		}
-		dir := t.TempDir()
-		return procPlace{Dir: dir, Keyring: "freshtoken-test-" + strconv.FormatInt(time.Now().UnixNano(), 36)}
-	}},
+	{"keyring", func(t *testing.T) procPlace { return procPlace{Dir: t.TempDir(), Keyring: keyringService(t)} }},
+}
+
+// keyringService returns a service of the OS keyring that nobody has used.
+func keyringService(t *testing.T) string {
+	t.Helper()
+	if mode := os.Getenv("FRESHTOKEN_KEYRING_TEST"); mode != "1" && mode != "gnome-keyring" {
+		t.Skip("touches the OS keyring: run it under internal/keyringtest/with-gnome-keyring, or set FRESHTOKEN_KEYRING_TEST=1 where the keyring is a test's")
+	}
+	return "freshtoken-test-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 }
 
 // Eight processes refresh one session every two seconds, and make requests all
