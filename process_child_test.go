@@ -18,6 +18,7 @@ import (
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/keyring"
+	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
@@ -43,9 +44,10 @@ func TestMain(m *testing.M) {
 
 // procSetup is what a program is told when it starts.
 type procSetup struct {
-	TokenURL, API, Origin string
-	Place                 procPlace
-	Lead                  time.Duration
+	TokenURL, AuthURL, API, Origin string
+
+	Place procPlace
+	Lead  time.Duration
 }
 
 // procPlace says where the session is stored.
@@ -75,6 +77,7 @@ const (
 	procOpen   = "open"   // open the session anew; the report says that the program is there
 	procToken  = "token"  // ask for a token, from Goroutines goroutines
 	procLogin  = "login"  // SetToken with Token
+	procPerson = "person" // have somebody log in, if nobody is
 	procWork   = "work"   // make requests from Goroutines goroutines, until procStop
 	procStop   = "stop"   // end procWork, which then reports; no report of its own
 	procHeal   = "heal"   // ask for a token until there is one
@@ -140,6 +143,7 @@ func procMain() {
 type procProgram struct {
 	setup procSetup
 	src   *freshtoken.Source
+	hold  holdPoint
 	stop  context.CancelFunc
 
 	mu     sync.Mutex // guards what follows
@@ -157,8 +161,9 @@ func (p *procProgram) open(hold holdPoint) error {
 			return err
 		}
 	}
+	p.hold = hold
 	p.src, err = freshtoken.New(freshtoken.Config{
-		OAuth2:  &oauth2.Config{ClientID: "client", Endpoint: oauth2.Endpoint{TokenURL: p.setup.TokenURL}},
+		OAuth2:  &oauth2.Config{ClientID: "client", Endpoint: oauth2.Endpoint{TokenURL: p.setup.TokenURL, AuthURL: p.setup.AuthURL}},
 		Store:   &holdStore{Store: store, at: hold, tell: p.tell},
 		Lead:    p.setup.Lead,
 		OnEvent: p.event,
@@ -216,6 +221,9 @@ func (p *procProgram) obey(o procOrder) {
 		p.report(o.Do, errs...)
 	case procLogin:
 		p.report(o.Do, p.src.SetToken(ctx, o.Token))
+	case procPerson:
+		_, err := p.src.Authenticate(ctx, login.Loopback{Prompt: login.Prompt{Browse: p.browse}})
+		p.report(o.Do, err)
 	case procHeal:
 		_, err := p.src.Token(ctx)
 		for ; err != nil && ctx.Err() == nil; _, err = p.src.Token(ctx) {
@@ -225,6 +233,20 @@ func (p *procProgram) obey(o procOrder) {
 	case procClose:
 		p.report(o.Do, p.src.Close())
 	}
+}
+
+// browse is a browser whose user approves at once, or does not come back.
+func (p *procProgram) browse(_ context.Context, address string) error {
+	if p.hold == holdBrowser {
+		p.tell(procHeld)
+		return nil
+	}
+	go func() {
+		if resp, err := http.Get(address); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	return nil
 }
 
 // work makes requests until ctx is done. None is cut short.
@@ -303,6 +325,7 @@ const (
 	holdAnswered   holdPoint = "answer read, not saved"
 	holdSaved      holdPoint = "answer saved, still locked"
 	holdUnlocked   holdPoint = "unlocked"
+	holdBrowser    holdPoint = "in the browser"
 
 	// tellSaving does not hold: it tells that the answer is about to be saved.
 	tellSaving holdPoint = "saving"

@@ -44,7 +44,7 @@ func newProcWorld(t *testing.T, o oauthtest.Options, place procPlace) *procWorld
 		t.Fatal(err)
 	}
 	return &procWorld{t: t, as: as, store: store,
-		setup: procSetup{TokenURL: as.TokenURL(), API: as.APIURL("work"), Origin: as.BaseURL(), Place: place}}
+		setup: procSetup{TokenURL: as.TokenURL(), AuthURL: as.AuthURL(), API: as.APIURL("work"), Origin: as.BaseURL(), Place: place}}
 }
 
 func (w *procWorld) config() freshtoken.Config {

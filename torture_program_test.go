@@ -79,9 +79,9 @@ type target struct {
 	phase    phase
 	killed   time.Time // when; zero: it was not
 	killedAt int64     // the same, in monotonic time
-	killedIn phase     // set once it is over
 	stops    []span    // the last one ends when it goes on
 	stopped  bool
+	spared   bool // from kills, until it goes on
 }
 
 // launch starts a program. Its traces are passed to heard, one by one, with the
@@ -113,7 +113,7 @@ func launch(t *testing.T, setup tortureSetup, heard func(*target, trace, phase))
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.kill(); <-p.over })
+	t.Cleanup(func() { p.resume(); p.kill(); <-p.over })
 	go func() {
 		defer close(p.over)
 		for dec := json.NewDecoder(stdout); ; {
@@ -142,33 +142,38 @@ func launch(t *testing.T, setup tortureSetup, heard func(*target, trace, phase))
 func (p *target) kill() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.killed.IsZero() || p.cmd.Process.Kill() != nil {
+	if p.spared || !p.killed.IsZero() || p.cmd.Process.Kill() != nil {
 		return false
 	}
 	p.killed, p.killedAt = time.Now(), monotonic()
 	return true
 }
 
-// stop stops the process until resume. It reports whether it has.
-func (p *target) stop() (phase, bool) {
+// stop stops the process until resume. It reports whether it has, and in which
+// phase.
+func (p *target) stop(spare bool) (phase, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped || !p.killed.IsZero() || p.cmd.Process.Signal(syscall.SIGSTOP) != nil {
 		return "", false
 	}
-	p.stopped = true
+	p.stopped, p.spared = true, spare
 	p.stops = append(p.stops, span{monotonic(), 1<<63 - 1})
 	return p.phase, true
 }
 
-func (p *target) resume() {
+// resume has the process go on. It returns how long it has stood still.
+func (p *target) resume() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stopped {
-		p.cmd.Process.Signal(syscall.SIGCONT)
-		p.stopped = false
-		p.stops[len(p.stops)-1].to = monotonic()
+	if !p.stopped {
+		return 0
 	}
+	p.cmd.Process.Signal(syscall.SIGCONT)
+	p.stopped, p.spared = false, false
+	last := &p.stops[len(p.stops)-1]
+	last.to = monotonic()
+	return time.Duration(last.to - last.from)
 }
 
 // leave has the program end by itself.
@@ -232,6 +237,25 @@ func (p *target) holds() (list []span) {
 		default:
 			if from != 0 { // it had it at this time, and may have been killed since
 				list[len(list)-1].to = t.At
+			}
+		}
+	}
+	return list
+}
+
+// blocks are the times in which it had the lock and stood still.
+func (p *target) blocks() (list []span) {
+	holds := p.holds()
+	p.mu.Lock()
+	stops := slices.Clone(p.stops)
+	if !p.killed.IsZero() && p.phase.holding() {
+		holds[len(holds)-1].to = p.killedAt
+	}
+	p.mu.Unlock()
+	for _, h := range holds {
+		for _, s := range stops {
+			if s.overlaps(h.from, h.to) {
+				list = append(list, span{max(s.from, h.from), min(s.to, h.to)})
 			}
 		}
 	}

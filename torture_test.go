@@ -3,6 +3,7 @@
 package freshtoken_test
 
 import (
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
@@ -138,7 +140,22 @@ func newTorture(t *testing.T, place procPlace) *torture {
 // stopped.
 func (h *torture) logIn() {
 	h.t.Helper()
-	h.login()
+	src, err := freshtoken.New(h.config())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	tok := h.as.Login("alice")
+	for range 3 {
+		if err = src.SetToken(h.t.Context(), tok); !errors.Is(err, freshtoken.ErrLocked) {
+			break
+		}
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := src.Close(); err != nil {
+		h.t.Fatal(err)
+	}
 	h.family, h.id = h.as.Stats().Logins, h.record().ID
 }
 
@@ -159,7 +176,7 @@ func (h *torture) run() {
 		if *tortureLong && time.Now().After(nextLong) {
 			nextLong = time.Now().Add(2 * time.Minute)
 			h.aimAt(aim{at: h.oneOf(phasePosting, phasePosting, phaseBefore, phaseAnswered), do: func(p *target) {
-				h.stop(p, longestWait+time.Duration(5+h.seed%20)*time.Second)
+				h.stop(p, longestWait+10*time.Second)
 			}})
 		}
 		running := h.running()
@@ -242,29 +259,29 @@ func (h *torture) kill(p *target) { p.kill() }
 
 // stop has a program stand still for so long.
 func (h *torture) stop(p *target, d time.Duration) {
-	in, ok := p.stop()
+	in, ok := p.stop(d > longestWait)
 	if !ok {
 		return
 	}
-	h.mu.Lock()
-	h.figures.stops++
-	if d > serverWaits {
-		h.figures.overrun++
-	}
-	if d > longestWait {
-		h.figures.longer++
-	}
-	if in.holding() {
-		h.figures.held++
-	}
-	h.mu.Unlock()
 	h.jobs.Go(func() {
 		select {
 		case <-time.After(d):
 		case <-h.over:
 		case <-p.over:
 		}
-		p.resume()
+		d := p.resume()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.figures.stops++
+		if d > serverWaits {
+			h.figures.overrun++
+		}
+		if d > longestWait {
+			h.figures.longer++
+		}
+		if in.holding() {
+			h.figures.held++
+		}
 	})
 }
 

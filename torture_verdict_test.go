@@ -121,10 +121,8 @@ func (h *torture) describe(e oauthtest.Entry) string {
 
 // killedIn is how far a killed program had come.
 func (h *torture) killedIn(p *target, requests map[string]oauthtest.Entry) phase {
-	in := phaseStarting
-	request := 0
+	in, request := p.phase, 0 // it is over: nobody changes that
 	for _, t := range p.told() {
-		in = in.after(t.Step)
 		if t.Step == stepPosts {
 			request = t.Request
 		}
@@ -152,7 +150,7 @@ func (h *torture) judge(prefix string) {
 	if *tortureLong {
 		prefix = strings.Replace(prefix, ".", ".long-", 1)
 	}
-	h.checkErrors()
+	kinds := h.checkErrors()
 	h.checkLocks()
 	requests := make(map[string]oauthtest.Entry)
 	for _, e := range h.as.LogOf(oauthtest.TokenEndpoint) {
@@ -192,7 +190,10 @@ func (h *torture) judge(prefix string) {
 	record("avoidable", causes[lossAvoidable])
 	record("unavoidable", causes[lossUnsaved])
 	record("unavoidable-late", causes[lossLate])
-	record("wait", h.longestWait())
+	blocked, unblocked := h.longestWait()
+	record("wait", unblocked)
+	record("wait-stopped", blocked)
+	record("locked", kinds[kindLocked])
 	recoveries := h.recoveries()
 	if n := len(recoveries); n > 0 {
 		slices.Sort(recoveries)
@@ -203,8 +204,8 @@ func (h *torture) judge(prefix string) {
 }
 
 // checkErrors fails the test if a program has met an error that it had no reason
-// to meet, or one that does not say what has happened.
-func (h *torture) checkErrors() {
+// to meet, or one that does not say what has happened. It counts them by kind.
+func (h *torture) checkErrors() map[string]int {
 	h.t.Helper()
 	causes := make(map[string]lossCause)
 	for _, l := range h.losses {
@@ -226,6 +227,7 @@ func (h *torture) checkErrors() {
 		}
 	}
 	h.t.Logf("errors of programs, by kind: %v", kinds)
+	return kinds
 }
 
 // checkLocks fails the test if two programs had the session lock at a time.
@@ -251,17 +253,26 @@ func (h *torture) checkLocks() {
 }
 
 // longestWait is the longest that a program, which was not stopped meanwhile,
-// has waited for the lock until it had it.
-func (h *torture) longestWait() time.Duration {
-	longest := int64(0)
+// has waited for the lock until it had it; and the longest of those waits in
+// which no program stood still that had it.
+func (h *torture) longestWait() (all, unblocked time.Duration) {
+	var blocks []span
+	for _, p := range h.all {
+		blocks = append(blocks, p.blocks()...)
+	}
 	for _, p := range h.all {
 		for _, w := range p.waits() {
-			if !p.wasStopped(w.from, w.to) {
-				longest = max(longest, w.to-w.from)
+			if p.wasStopped(w.from, w.to) {
+				continue
+			}
+			d := time.Duration(w.to - w.from).Round(time.Millisecond)
+			all = max(all, d)
+			if !slices.ContainsFunc(blocks, func(b span) bool { return b.overlaps(w.from, w.to) }) {
+				unblocked = max(unblocked, d)
 			}
 		}
 	}
-	return time.Duration(longest).Round(time.Millisecond)
+	return all, unblocked
 }
 
 // recoveries are the times from the kill of a program that had the lock until
@@ -278,11 +289,7 @@ func (h *torture) recoveries() (list []time.Duration) {
 		}
 	}
 	for _, p := range h.all {
-		in := phaseStarting
-		for _, t := range p.told() {
-			in = in.after(t.Step)
-		}
-		if !p.wasKilled() || !in.holding() {
+		if !p.wasKilled() || !p.phase.holding() {
 			continue
 		}
 		next := wait{span: span{to: 1<<63 - 1}}
