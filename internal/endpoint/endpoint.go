@@ -91,7 +91,7 @@ func reason(err error) string {
 
 // Post sends a form, authenticated as the client, and reads the answer. It adds
 // to form what the client's authentication wants there. The error, if any, is a
-// *SendError. The request is never repeated.
+// *SendError. The form is sent once, whatever the transport likes to repeat.
 func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Answer, error) {
 	basic := c.authenticate(form)
 	var wanted, got atomic.Bool // a connection
@@ -99,7 +99,12 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 		GetConn: func(string) { wanted.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
 	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
+	b := &body{form: form.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, nil)
+	if err == nil {
+		req.ContentLength = int64(len(b.form))
+		req.Body, err = b.reader()
+	}
 	if err != nil {
 		return nil, &SendError{Host: "the server", Err: Bare(err), Unsent: true}
 	}
@@ -108,11 +113,16 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 	if basic != "" {
 		req.Header.Set("Authorization", basic)
 	}
-	resp, err := c.http.Do(req)
+	client := *c.http
+	client.Transport = b.over(client.Transport)
+	resp, err := client.Do(req)
 	if err != nil {
-		// A transport that traces its connections and never had one has sent
-		// nothing. Silence proves nothing: others do not trace.
-		return nil, &SendError{Host: req.URL.Host, Err: Bare(err), Unsent: IsUnsent(err) || wanted.Load() && !got.Load()}
+		// Nothing was sent if nobody has read the form, or if a transport that
+		// traces its connections never had one; others do not trace, and their
+		// silence proves nothing. A transport that had a connection, and then
+		// failed to get another, may have sent the request on the first.
+		never := !got.Load() && (wanted.Load() || IsUnsent(err))
+		return nil, &SendError{Host: req.URL.Host, Err: Bare(err), Unsent: !b.end() || never}
 	}
 	defer resp.Body.Close()
 	a := &Answer{Status: resp.StatusCode, Header: resp.Header}
