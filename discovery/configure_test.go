@@ -85,7 +85,7 @@ func same(a, b *freshtoken.Config) bool {
 }
 
 func TestConfigureFillsIn(t *testing.T) {
-	t.Run("R8414-3: what is empty", func(t *testing.T) {
+	t.Run("what is empty", func(t *testing.T) {
 		cfg := freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "app", RedirectURL: "http://127.0.0.1/", Scopes: []string{"a"}}}
 		m, err := configure(t, &cfg, everything...)
 		if err != nil {
@@ -104,7 +104,7 @@ func TestConfigureFillsIn(t *testing.T) {
 			t.Errorf("the metadata has %q", m.TokenEndpoint)
 		}
 	})
-	t.Run("R8414-3: nothing that is set", func(t *testing.T) {
+	t.Run("nothing that is set", func(t *testing.T) {
 		own := oauth2.Config{ClientID: "app", ClientSecret: "s", Endpoint: oauth2.Endpoint{
 			AuthURL: "https://own.test/a", TokenURL: "https://own.test/t", DeviceAuthURL: "https://own.test/d", AuthStyle: oauth2.AuthStyleInParams,
 		}}

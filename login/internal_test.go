@@ -16,25 +16,33 @@ import (
 
 func TestVerifiers(t *testing.T) {
 	cfg := &freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "c", Endpoint: oauth2.Endpoint{AuthURL: "https://a.test/", TokenURL: "https://a.test/t"}}}
-	allowed := regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
-	seen := make(map[string]bool)
-	for range 10_000 {
-		a, err := Loopback{}.begin(cfg)
-		if err != nil {
-			t.Fatal(err)
+	var all []*authorization
+	t.Run("R7636-4.1 each login has its own, long and random", func(t *testing.T) {
+		allowed := regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
+		seen := make(map[string]bool)
+		for range 10_000 {
+			a, err := Loopback{}.begin(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !allowed.MatchString(a.verifier) || seen[a.verifier] || seen[a.state] || len(a.state) < 26 {
+				t.Fatalf("the verifier %q or the state %q", a.verifier, a.state)
+			}
+			seen[a.verifier], seen[a.state] = true, true
+			all = append(all, a)
 		}
-		if !allowed.MatchString(a.verifier) || seen[a.verifier] || seen[a.state] || len(a.state) < 26 {
-			t.Fatalf("R7636-4.1: the verifier %q or the state %q", a.verifier, a.state)
+	})
+	t.Run("R7636-4.2 the server is sent their hashes", func(t *testing.T) {
+		for _, a := range all {
+			if got := a.form.Get("code_challenge"); got != oauth2.S256ChallengeFromVerifier(a.verifier) || a.form.Get("code_verifier") != "" {
+				t.Fatalf("the challenge %q", got)
+			}
 		}
-		if got := a.form.Get("code_challenge"); got != oauth2.S256ChallengeFromVerifier(a.verifier) || a.form.Get("code_verifier") != "" {
-			t.Fatalf("R7636-4.2: the challenge %q", got)
+		// RFC 7636 appendix B.
+		if got := oauth2.S256ChallengeFromVerifier("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"); got != "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" {
+			t.Errorf("got %q", got)
 		}
-		seen[a.verifier], seen[a.state] = true, true
-	}
-	// RFC 7636 appendix B.
-	if got := oauth2.S256ChallengeFromVerifier("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"); got != "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" {
-		t.Errorf("R7636-4.2: got %q", got)
-	}
+	})
 }
 
 // What the system says must be understood on every system.
@@ -90,16 +98,18 @@ func TestAddresses(t *testing.T) {
 		"ms-msdt:/id":                                      false,
 		"":                                                 false,
 	} {
-		err := checkAddress(address)
-		if (err == nil) != want {
-			t.Errorf("BROWSER-1: %q: error %v", address, err)
-		}
-		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("the error shows a password: %v", err)
-		}
-		if !want && OpenBrowser(address) == nil {
-			t.Errorf("BROWSER-1: %q was opened", address)
-		}
+		t.Run("BROWSER-1 "+strconv.Quote(address), func(t *testing.T) {
+			err := checkAddress(address)
+			if (err == nil) != want {
+				t.Errorf("got error %v", err)
+			}
+			if err != nil && strings.Contains(err.Error(), "secret") {
+				t.Errorf("the error shows a password: %v", err)
+			}
+			if !want && OpenBrowser(address) == nil {
+				t.Error("it was opened")
+			}
+		})
 	}
 }
 

@@ -50,9 +50,11 @@ func TestListener(t *testing.T) {
 			"R8252-8.3 localhost":               {back.String() + answer, "localhost:" + back.Port(), http.StatusMisdirectedRequest},
 			"a query that is none":              {back.String() + answer + "&%zz", "", http.StatusBadRequest},
 		} {
-			if p := get(plain, c.url, c.host); p.status != c.want || p.header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s: got %d, want %d (%v)", name, p.status, c.want, p.err)
-			}
+			t.Run(name, func(t *testing.T) {
+				if p := get(plain, c.url, c.host); p.status != c.want || p.header.Get("Cache-Control") != "no-store" {
+					t.Errorf("got %d, want %d (%v)", p.status, c.want, p.err)
+				}
+			})
 		}
 		resp, err := plain.PostForm(back.String()+answer, nil)
 		if err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
@@ -73,20 +75,22 @@ func TestListener(t *testing.T) {
 	if _, err := login.Ensure(t.Context(), source(t, config(as)), l); err != nil {
 		t.Fatal(err)
 	}
-	p := u.last()
-	for name, want := range map[string]string{"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"} {
-		if got := p.header.Get(name); got != want {
-			t.Errorf("R6749-3.1.2.5: %s is %q, want %q", name, got, want)
+	t.Run("R6749-3.1.2.5 the last page loads nothing and tells nobody where it is", func(t *testing.T) {
+		p := u.last()
+		for name, want := range map[string]string{"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"} {
+			if got := p.header.Get(name); got != want {
+				t.Errorf("%s is %q, want %q", name, got, want)
+			}
 		}
-	}
-	if csp := p.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "script-src") {
-		t.Errorf("R6749-3.1.2.5: the policy is %q", csp)
-	}
-	for _, third := range []string{"http://", "https://", "//", "<script", "@import", "url("} {
-		if strings.Contains(p.body, third) {
-			t.Errorf("R6749-3.1.2.5: the page has %q in it", third)
+		if csp := p.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "script-src") {
+			t.Errorf("the policy is %q", csp)
 		}
-	}
+		for _, third := range []string{"http://", "https://", "//", "<script", "@import", "url("} {
+			if strings.Contains(p.body, third) {
+				t.Errorf("the page has %q in it", third)
+			}
+		}
+	})
 }
 
 // otherAddresses are those of this machine that are not loopback.
