@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -229,12 +230,39 @@ func Sanitize(s string, limit int) string {
 	}, s)
 }
 
-// Repeats reports whether a server's text holds the beginning of a secret,
-// plain or encoded: some servers repeat what they were sent, and shorten it.
+// Repeats reports whether a server's text holds a piece of a secret, plain or
+// encoded: some servers repeat what they were sent, and shorten it, at either
+// end.
 func Repeats(text string, secrets ...string) bool {
 	for _, secret := range secrets {
-		probe := secret[:min(len(secret), 12)]
-		if len(probe) >= 4 && (strings.Contains(text, probe) || strings.Contains(text, url.QueryEscape(probe))) {
+		if len(secret) < 4 {
+			continue
+		}
+		forms := []string{secret, url.QueryEscape(secret)}
+		for skip := range min(3, len(secret)-3) { // as HTTP Basic may have it
+			whole := (len(secret) - skip) / 3 * 3
+			forms = append(forms, base64.StdEncoding.EncodeToString([]byte(secret[skip:skip+whole])))
+		}
+		for _, form := range forms {
+			if sharesPiece(text, form) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// piece is how many bytes of a secret nobody is to see. Fewer may be chance.
+const piece = 12
+
+// sharesPiece reports whether a piece of secret, or all of it if it is shorter,
+// stands in text.
+func sharesPiece(text, secret string) bool {
+	if len(secret) <= piece {
+		return strings.Contains(text, secret)
+	}
+	for i := 0; i+piece <= len(text); i++ {
+		if strings.Contains(secret, text[i:i+piece]) {
 			return true
 		}
 	}
