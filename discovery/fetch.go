@@ -46,7 +46,7 @@ func fetch(ctx context.Context, client *http.Client, issuer string, insecureHTTP
 	if client != nil {
 		*c = *client
 	}
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	endpoint.FollowNone(c)
 
 	var missing []string
 	for _, address := range wellKnown(u) {
@@ -119,8 +119,8 @@ func getOnce(ctx context.Context, client *http.Client, at *url.URL) (data []byte
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	switch code := resp.StatusCode; {
-	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
-		return nil, resp.Header.Get("Location"), nil
+	case code >= 300 && code < 400 && len(resp.Header[endpoint.Location]) > 0:
+		return nil, resp.Header[endpoint.Location][0], nil
 	case code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code >= 500:
 		return nil, "", fmt.Errorf("it answered %d", code)
 	case code != http.StatusOK:

@@ -289,6 +289,8 @@ func TestRedirects(t *testing.T) {
 		"to a user":                {location: "https://u:" + canary + "@as.test/there", want: discovery.ErrInvalid, says: "cannot be followed"},
 		"to a script":              {location: "javascript:" + canary, want: discovery.ErrInvalid, says: "another origin"},
 		"to this machine":          {location: "http://169.254.169.254/there", want: discovery.ErrInvalid, says: "169.254.169.254"},
+		"to no URL":                {location: "https://[evil.test/" + canary, want: discovery.ErrInvalid, says: "cannot be followed"},
+		"to control characters":    {location: "\x1b[2J" + canary, want: discovery.ErrInvalid, says: "cannot be followed"},
 		"to itself":                {location: oauthForm, want: discovery.ErrInvalid, says: "more than 3 redirects"},
 		"four times":               {location: "/4", want: discovery.ErrInvalid, says: "more than 3 redirects"},
 		"three times":              {location: "/3"},

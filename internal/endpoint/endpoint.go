@@ -41,8 +41,44 @@ func New(client *http.Client, o *oauth2.Config, plainBasic bool) *Client {
 	}
 	// A redirect would carry tokens, codes and the client's secret to wherever
 	// it points.
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	FollowNone(c)
 	return &Client{http: c, oauth2: *o, plainBasic: plainBasic}
+}
+
+// Location is where the answers that a client of FollowNone gets have what was
+// the Location of a redirect.
+const Location = "\x00Location"
+
+// FollowNone has a client return redirects as they are. A CheckRedirect does not
+// do for that: package http looks at the Location first, and fails if it is no
+// URL, with all of it in the error.
+func FollowNone(c *http.Client) { c.Transport = followNone{c.Transport} }
+
+type followNone struct{ base http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (f followNone) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := f.transport().RoundTrip(req)
+	if resp != nil && resp.Header.Get("Location") != "" {
+		resp.Header = resp.Header.Clone()
+		resp.Header[Location] = resp.Header["Location"]
+		resp.Header.Del("Location")
+	}
+	return resp, err
+}
+
+// CloseIdleConnections implements what http.Client looks for.
+func (f followNone) CloseIdleConnections() {
+	if base, ok := f.transport().(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+func (f followNone) transport() http.RoundTripper {
+	if f.base == nil {
+		return http.DefaultTransport
+	}
+	return f.base
 }
 
 // CheckClient is what to do where a server accepts this client in no request.
