@@ -26,6 +26,10 @@ type Authenticator interface {
 	// which it does not modify, and returns the token of that login. It
 	// returns soon after ctx is done. Without a way to reach a person it fails
 	// at once. It must not ask the Source for a token, or it waits for itself.
+	//
+	// An Authenticator that also has a method Elsewhere(context.Context) is
+	// told by it when the Source has waited for a second for another process
+	// that is having somebody log in.
 	Authenticate(ctx context.Context, cfg Config) (*oauth2.Token, error)
 }
 
@@ -41,6 +45,9 @@ const (
 	// loginLockTime bounds the wait for a login of another process: longer
 	// than a person has in a browser.
 	loginLockTime = 10 * time.Minute
+
+	// elsewhereTime passes before anybody is told of one.
+	elsewhereTime = time.Second
 
 	// declined is how long Config.Reauthenticate is left alone after a login
 	// that failed: whoever closes a window does not want to see another at
@@ -206,7 +213,7 @@ func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
 // askToLogIn has a person log in, unless somebody has done so in the meantime.
 func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) error {
 	if s.cfg.Store != nil && !s.cfg.InsecureUnsaved {
-		unlock, err := s.lockLogins(ctx)
+		unlock, err := s.lockLogins(ctx, a)
 		if err != nil {
 			return err
 		}
@@ -243,9 +250,16 @@ func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) erro
 var errNothingToDo = errors.New("there is a session")
 
 // lockLogins takes the lock under which one process has a person log in.
-func (s *Source) lockLogins(ctx context.Context) (unlock func() error, err error) {
+func (s *Source) lockLogins(ctx context.Context, a Authenticator) (unlock func() error, err error) {
 	lctx, cancel := context.WithTimeout(ctx, loginLockTime)
 	defer cancel()
+	told := time.AfterFunc(elsewhereTime, func() {
+		s.emit(EventLoginElsewhere, nil)
+		if e, ok := a.(interface{ Elsewhere(context.Context) }); ok {
+			e.Elsewhere(lctx)
+		}
+	})
+	defer told.Stop()
 	unlock, _, err = s.lock(lctx, s.key+"/login")
 	switch {
 	case err == nil:

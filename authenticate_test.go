@@ -27,6 +27,13 @@ type person struct {
 	calls, now, max int
 	given           freshtoken.Config
 	ended           int // logins that were given up
+	elsewhere       int
+}
+
+func (p *person) Elsewhere(context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.elsewhere++
 }
 
 func (p *person) Authenticate(ctx context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
@@ -120,9 +127,13 @@ func TestAuthenticate(t *testing.T) {
 		p := &person{as: w.as, time: time.Hour}
 		go w.source().Authenticate(t.Context(), p)
 		synctest.Wait()
-		_, err := w.source().Authenticate(t.Context(), p)
+		r := &recorder{}
+		_, err := w.source(func(c *freshtoken.Config) { c.OnEvent = r.receive }).Authenticate(t.Context(), p)
 		wantErr(t, err, freshtoken.ErrLocked)
 		p.want(t, 1)
+		if n := r.count(freshtoken.EventLoginElsewhere); n != 1 || p.elsewhere != 1 {
+			t.Errorf("%d events tell of the other login, and the Authenticator was told %d times", n, p.elsewhere)
+		}
 		// The session's own lock is free meanwhile.
 		w.loggedIn()
 	})

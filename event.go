@@ -23,6 +23,10 @@ const (
 	EventNotPersisted  EventKind = "not_persisted"  // the newest tokens are in memory only; saving is retried
 	EventPersisted     EventKind = "persisted"      // they are saved after all
 	EventReplayed      EventKind = "replayed"       // a rejected request is sent again with a newer token
+
+	// EventLoginElsewhere: another process is having somebody log in, and this
+	// Source waits for it.
+	EventLoginElsewhere EventKind = "login_elsewhere"
 )
 
 // An Event is something that happened to a session. It holds no secret and may

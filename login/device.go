@@ -55,6 +55,10 @@ const (
 	maxShown = 500
 )
 
+// Elsewhere implements what a Source looks for in an Authenticator, and is not
+// for programs to call: see Prompt.Elsewhere.
+func (d Device) Elsewhere(ctx context.Context) { d.Prompt.elsewhere(ctx) }
+
 // Authenticate implements freshtoken.Authenticator.
 func (d Device) Authenticate(ctx context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
 	tok, err := d.authenticate(ctx, &cfg)
@@ -72,10 +76,11 @@ func (d Device) authenticate(ctx context.Context, cfg *freshtoken.Config) (*oaut
 	if err != nil {
 		return nil, err
 	}
-	if err := d.Prompt.show(ctx, p.shown); err != nil {
-		return nil, fmt.Errorf("asking to log in: %w", err)
-	}
-	tok, err := p.poll(ctx, cfg)
+	ctx, cancel := context.WithCancel(ctx)
+	asked := ask(func() error { return d.Prompt.show(ctx, p.shown) })
+	tok, err := p.poll(ctx, cfg, asked)
+	cancel()
+	asked.leave()
 	if err == nil {
 		err = checkRefreshToken(tok, d.AccessTokenOnly)
 	}
@@ -176,16 +181,23 @@ func seconds(n float64, limit time.Duration) time.Duration {
 // poll asks the token endpoint until the person has finished (RFC 8628 section
 // 3.5). After the answer with the token it does not ask again: some servers end
 // the session when it does.
-func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config) (*oauth2.Token, error) {
+func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config, asked *asking) (*oauth2.Token, error) {
 	expired := time.NewTimer(time.Until(p.shown.Expiry))
 	defer expired.Stop()
 	pause := p.interval
+	var trouble error // of the last request
 	for {
 		next := time.NewTimer(pause)
 		select {
 		case <-next.C:
+		case err := <-asked.failed:
+			next.Stop()
+			return nil, fmt.Errorf("asking to log in: %w", err)
 		case <-expired.C:
 			next.Stop()
+			if trouble != nil {
+				return nil, fmt.Errorf("%w: %w", ErrExpired, trouble)
+			}
 			return nil, tell(ErrExpired, "the code was not entered within %s: log in again", words.Duration(p.life))
 		case <-ctx.Done():
 			next.Stop()
@@ -196,6 +208,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config) (*oauth2.Tok
 			form["resource"] = p.resource // RFC 8707 section 2.2
 		}
 		tok, err := exchange(ctx, cfg, form, p.code)
+		trouble = nil
 		refused := new(ServerError)
 		lost := new(endpoint.SendError)
 		switch {
@@ -209,6 +222,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config) (*oauth2.Tok
 			p.interval = min(p.interval+slowDown, maxInterval)
 			pause = p.interval
 		case errors.As(err, &lost), errors.As(err, &refused) && refused.Code == "" && busy(refused.Status):
+			trouble = err
 			pause = min(2*pause, maxInterval) // the connection, or the server, has difficulties: less often
 		default:
 			return nil, err

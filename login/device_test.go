@@ -191,6 +191,9 @@ func TestDeviceEnds(t *testing.T) {
 		v := &viewer{as: as}
 		_, err := login.Ensure(t.Context(), source(t, config(as)), v.device())
 		wantErr(t, err, login.ErrExpired)
+		if !strings.Contains(err.Error(), "cannot reach") {
+			t.Errorf("it does not tell why: %v", err)
+		}
 	})
 	for _, f := range oauthtest.BadDeviceAnswers() {
 		inBubble(t, "R8628-3.3 "+f.Name, func(t *testing.T) {

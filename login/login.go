@@ -42,6 +42,10 @@ func (a Auto) Authenticate(ctx context.Context, cfg freshtoken.Config) (*oauth2.
 	return a.Loopback.Authenticate(ctx, cfg)
 }
 
+// Elsewhere implements what a Source looks for in an Authenticator, and is not
+// for programs to call: see Prompt.Elsewhere, which is that of Loopback.
+func (a Auto) Elsewhere(ctx context.Context) { a.Loopback.Elsewhere(ctx) }
+
 // grantTime bounds one request to the server.
 const grantTime = 30 * time.Second
 
@@ -60,7 +64,7 @@ func exchange(ctx context.Context, cfg *freshtoken.Config, form url.Values, secr
 		return nil, refusal("token endpoint", refused, append(secrets, cfg.OAuth2.ClientSecret)...)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("token endpoint: %w", err)
+		return nil, fmt.Errorf("token endpoint: %w: check Config.OAuth2.Endpoint.TokenURL", err)
 	}
 	return tok, nil
 }

@@ -69,8 +69,22 @@ func (b BrowserLogout) logout(ctx context.Context, cfg *freshtoken.Config, idTok
 	if idToken != "" {
 		form.Set("id_token_hint", idToken)
 	}
+	address := func() string {
+		to := *u
+		to.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+form.Encode(), "&")
+		return to.String()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if b.RedirectURL == "" {
-		return b.browse(ctx, u, form)
+		asked := ask(func() error { return b.Prompt.browse(ctx, address(), "log out") })
+		asked.leave()
+		select {
+		case err := <-asked.failed:
+			return fmt.Errorf("asking to log out: %w", err)
+		default:
+			return nil
+		}
 	}
 	state := rand.Text()
 	page := b.Page
@@ -83,38 +97,8 @@ func (b BrowserLogout) logout(ctx context.Context, cfg *freshtoken.Config, idTok
 	}
 	form.Set("post_logout_redirect_uri", r.uri)
 	form.Set("state", state)
-	err = errExit
-	defer func() { r.close(err) }() // whatever ends it
-	err = b.run(ctx, cfg, u, form, r)
+	_, err = r.await(ctx, cfg, b.Prompt, address(), "log out", b.Timeout) // that the state is right is all that it tells
+	cancel()
+	r.close(err)
 	return err
-}
-
-func (b BrowserLogout) browse(ctx context.Context, u *url.URL, form url.Values) error {
-	to := *u
-	to.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+form.Encode(), "&")
-	if err := b.Prompt.browse(ctx, to.String(), "log out"); err != nil {
-		return fmt.Errorf("asking to log out: %w", err)
-	}
-	return nil
-}
-
-// run sends the person to the browser and waits until it is back.
-func (b BrowserLogout) run(ctx context.Context, cfg *freshtoken.Config, u *url.URL, form url.Values, r *receiver) error {
-	limit := b.Timeout
-	if limit <= 0 {
-		limit = loginTime
-	}
-	patience := time.NewTimer(limit)
-	defer patience.Stop()
-	if err := b.browse(ctx, u, form); err != nil {
-		return err
-	}
-	select {
-	case <-r.answers: // that the state is right is all that it tells
-		return nil
-	case <-ctx.Done():
-		return gaveUp(ctx)
-	case <-patience.C:
-		return r.late(cfg, limit, "log out")
-	}
 }

@@ -63,6 +63,10 @@ const loginTime = 5 * time.Minute
 // The parameters of an authorization request that are not the program's.
 var authorizationParams = []string{"client_id", "response_type", "response_mode", "redirect_uri", "state", "code_challenge", "code_challenge_method", "scope"}
 
+// Elsewhere implements what a Source looks for in an Authenticator, and is not
+// for programs to call: see Prompt.Elsewhere.
+func (l Loopback) Elsewhere(ctx context.Context) { l.Prompt.elsewhere(ctx) }
+
 // Authenticate implements freshtoken.Authenticator.
 func (l Loopback) Authenticate(ctx context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
 	tok, err := l.authenticate(ctx, &cfg)
@@ -88,14 +92,12 @@ func (l Loopback) authenticate(ctx context.Context, cfg *freshtoken.Config) (*oa
 	if err != nil {
 		return nil, err
 	}
-	err = errExit
-	defer func() { r.close(err) }() // whatever ends it
+	ctx, cancel := context.WithCancel(ctx)
 	tok, err := l.run(ctx, cfg, a, r)
+	cancel()
+	r.close(err)
 	return tok, err
 }
-
-// errExit is the outcome if a function of the program ends the goroutine.
-var errExit = errors.New("it has ended without returning")
 
 // An authorization is one authorization request.
 type authorization struct {
@@ -157,23 +159,9 @@ func (a *authorization) address(redirectURI string) string {
 
 // run sends the person to the browser and waits for the answer.
 func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorization, r *receiver) (*oauth2.Token, error) {
-	limit := l.Timeout
-	if limit <= 0 {
-		limit = loginTime
-	}
-	patience := time.NewTimer(limit)
-	defer patience.Stop()
-	address := a.address(r.uri)
-	if err := l.Prompt.browse(ctx, address, "log in"); err != nil {
-		return nil, fmt.Errorf("asking to log in: %w", err)
-	}
-	var got callback
-	select {
-	case got = <-r.answers:
-	case <-ctx.Done():
-		return nil, gaveUp(ctx)
-	case <-patience.C:
-		return nil, r.late(cfg, limit, "log in")
+	got, err := r.await(ctx, cfg, l.Prompt, a.address(r.uri), "log in", l.Timeout)
+	if err != nil {
+		return nil, err
 	}
 	code, err := got.judge(cfg)
 	if err != nil {

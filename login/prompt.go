@@ -19,8 +19,9 @@ import (
 )
 
 // A Prompt is how a flow reaches the person who logs in. What is nil is done on
-// standard error, if that is a terminal. An error that a function returns ends
-// the login. The functions return soon: the flow waits by itself.
+// standard error, if that is a terminal. Each function is called in a goroutine
+// of its own, with a context that ends with the login: it may return at once, or
+// stay as long as its window is open. An error that it returns ends the login.
 type Prompt struct {
 	// Browse has the person visit an address in a browser of this machine;
 	// OpenBrowser may help. Nil: the system's browser is opened, if there is
@@ -30,6 +31,11 @@ type Prompt struct {
 	// Show has the person enter a code on another device. Both the address and
 	// the code must be shown (RFC 8628 section 3.3). Nil: they are printed.
 	Show func(ctx context.Context, c Code) error
+
+	// Elsewhere tells that another process is having somebody log in, and that
+	// this one waits for it. Nil: it is printed, if standard error is a
+	// terminal.
+	Elsewhere func(ctx context.Context)
 }
 
 // A Code is what a person needs to log in on another device.
@@ -65,13 +71,57 @@ func (p Prompt) show(ctx context.Context, c Code) error {
 	return nil
 }
 
+func (p Prompt) elsewhere(ctx context.Context) {
+	switch {
+	case p.Elsewhere != nil:
+		p.Elsewhere(ctx)
+	case term.IsTerminal(int(os.Stderr.Fd())):
+		fmt.Fprintln(os.Stderr, "Another program waits for somebody to log in. This one goes on when that is done.")
+	}
+}
+
+// An asking is a call of a function of a Prompt.
+type asking struct {
+	failed chan error    // of one element: its error, if it fails
+	done   chan struct{} // closed when it has returned
+}
+
+func ask(f func() error) *asking {
+	a := &asking{failed: make(chan error, 1), done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		err := errExit
+		defer func() {
+			if err != nil {
+				a.failed <- err
+			}
+		}()
+		err = f()
+	}()
+	return a
+}
+
+// errExit is the error of a function that ends its goroutine.
+var errExit = errors.New("it has ended without returning")
+
+// leave waits a moment for a function that is about to return. Whoever stays for
+// longer does not hold up the login.
+func (a *asking) leave() {
+	patience := time.NewTimer(closeTime)
+	defer patience.Stop()
+	select {
+	case <-a.done:
+	case <-patience.C:
+	}
+}
+
 // reachable reports whether there is a way to reach a person: a function of the
 // program's own, or a terminal.
 func reachable(own bool, name string) error {
 	if own || term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil
 	}
-	return wrap(ErrNotInteractive, "standard error is no terminal; run the program in one, or set Prompt.%s", name)
+	return wrap(ErrNotInteractive, "standard error is no terminal: run the program in one, or give the login a Prompt with %s", name)
 }
 
 // machine is what tells whether a browser can be opened here.

@@ -37,6 +37,7 @@ type receiver struct {
 	server  *http.Server
 	serving sync.WaitGroup
 	unused  sync.Map      // of net.Conn: those on which no request has come yet
+	asked   *asking       // the person; nil: not yet
 	over    chan struct{} // closed when outcome is set
 	outcome error
 }
@@ -237,6 +238,26 @@ func (r *receiver) watch(conn net.Conn, state http.ConnState) {
 // closeTime is how long a browser has to fetch the last page.
 const closeTime = time.Second
 
+// await sends the person to an address and waits for the answer.
+func (r *receiver) await(ctx context.Context, cfg *freshtoken.Config, p Prompt, address, to string, limit time.Duration) (callback, error) {
+	if limit <= 0 {
+		limit = loginTime
+	}
+	patience := time.NewTimer(limit)
+	defer patience.Stop()
+	r.asked = ask(func() error { return p.browse(ctx, address, to) })
+	select {
+	case got := <-r.answers:
+		return got, nil
+	case err := <-r.asked.failed:
+		return callback{}, fmt.Errorf("asking to %s: %w", to, err)
+	case <-ctx.Done():
+		return callback{}, gaveUp(ctx)
+	case <-patience.C:
+		return callback{}, r.late(cfg, limit, to)
+	}
+}
+
 // close shows the browser how the login went, and ends the listener.
 func (r *receiver) close(outcome error) {
 	r.outcome = outcome
@@ -248,6 +269,9 @@ func (r *receiver) close(outcome error) {
 		r.server.Close()
 	}
 	r.serving.Wait()
+	if r.asked != nil {
+		r.asked.leave() // it may have been reading that page
+	}
 }
 
 // judge reads the server's answer: its code, or why there is none. Parameters

@@ -257,6 +257,63 @@ func TestGivingUp(t *testing.T) {
 	})
 }
 
+// A Prompt may stay as long as it likes.
+func TestPromptsThatStay(t *testing.T) {
+	t.Run("until it has read the last page", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		l := login.Loopback{Timeout: patience, Prompt: login.Prompt{Browse: func(_ context.Context, address string) error {
+			if p := get(as.Browser(), address, ""); p.status != http.StatusOK || !strings.Contains(p.body, "You are logged in") {
+				return fmt.Errorf("the person sees %+v", p)
+			}
+			return nil
+		}}}
+		if _, err := login.Ensure(t.Context(), source(t, config(as)), l); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("until the login ends", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		ended := make(chan struct{})
+		l := login.Loopback{Timeout: short, Prompt: login.Prompt{Browse: func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			close(ended)
+			return ctx.Err()
+		}}}
+		_, err := login.Ensure(t.Context(), source(t, config(as)), l)
+		wantErr(t, err, login.ErrTimeout)
+		<-ended
+	})
+	t.Run("for ever", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		release := make(chan struct{})
+		defer close(release)
+		l := login.Loopback{Timeout: short, Prompt: login.Prompt{Browse: func(context.Context, string) error { <-release; return nil }}}
+		_, err := login.Ensure(t.Context(), source(t, config(as)), l)
+		wantErr(t, err, login.ErrTimeout)
+	})
+	inBubble(t, "with a code", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		d := login.Device{Prompt: login.Prompt{Show: func(ctx context.Context, c login.Code) error {
+			as.ApproveDevice(c.Code, "alice")
+			<-ctx.Done() // a window that shows it
+			return nil
+		}}}
+		if _, err := login.Ensure(t.Context(), source(t, config(as)), d); err != nil {
+			t.Error(err)
+		}
+	})
+	inBubble(t, "unless it fails", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		broken := errors.New("no window")
+		d := login.Device{Prompt: login.Prompt{Show: func(context.Context, login.Code) error { return broken }}}
+		_, err := login.Ensure(t.Context(), source(t, config(as)), d)
+		wantErr(t, err, broken)
+		if n := len(polls(as)); n != 0 {
+			t.Errorf("%d polls", n)
+		}
+	})
+}
+
 // Many logins at once: each gets its own answer, and what it was for.
 func TestTwelveLogins(t *testing.T) {
 	as := oauthtest.New(oauthtest.Options{})
