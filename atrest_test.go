@@ -91,8 +91,8 @@ func TestAtRest(t *testing.T) {
 		_, err := src.Token(t.Context())
 		wantErr(t, err, freshtoken.ErrStore)
 		wantErr(t, err, storage.ErrKeyMissing)
-		if !strings.Contains(err.Error(), session(t, dir)) {
-			t.Errorf("the error does not name the file: %v", err)
+		if !strings.Contains(err.Error(), filepath.Join(dir, "sessions")) {
+			t.Errorf("the error does not name the directory: %v", err)
 		}
 		err = src.SetToken(t.Context(), w.as.Login("alice"))
 		wantErr(t, err, freshtoken.ErrNotPersisted)

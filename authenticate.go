@@ -164,7 +164,7 @@ func (s *Source) joinLogin(ctx context.Context, a Authenticator, lasting bool) e
 		return l.err
 	case <-ctx.Done():
 		s.leaveLogin(l)
-		return contextError(ctx)
+		return fmt.Errorf("the login is not finished: %w", contextError(ctx))
 	}
 }
 
@@ -304,6 +304,9 @@ func (s *Source) prepareLogin() (why error, err error) {
 	}
 	if s.cfg.Store != nil && !s.cfg.InsecureUnsaved {
 		err = s.save(t.session.placeholder(s.cfg.binding()), personTime)
+		if failed := new(storeError); errors.As(err, &failed) {
+			err = &storeError{"keep a session", failed.err} // there is none yet
+		}
 	}
 	if errors.Is(why, ErrNoSession) {
 		return ErrNoSession, err

@@ -136,7 +136,7 @@ func (c *Config) check() error {
 	c.OAuth2 = &o
 	switch {
 	case o.Endpoint.TokenURL == "" && c.Refresher == nil:
-		return errors.New("freshtoken: Config.OAuth2.Endpoint.TokenURL is empty: set it to the server's token endpoint")
+		return errors.New("freshtoken: Config.OAuth2.Endpoint.TokenURL is empty: set it to the server's token endpoint, or have discovery.Configure do so")
 	case o.Endpoint.TokenURL == "" && c.Issuer == "" && c.Store != nil:
 		return errors.New("freshtoken: Config.Issuer is empty: with a Refresher and no TokenURL, it says whose session is stored")
 	case o.ClientID == "" && c.Refresher == nil:

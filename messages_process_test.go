@@ -3,6 +3,7 @@ package freshtoken_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -185,8 +186,8 @@ func messageProgram(task string) {
 	task, dir, _ := strings.Cut(task, " ")
 	var err error
 	switch task {
-	case "probe":
-		err = keyring.Probe(context.Background())
+	case "first":
+		err = programLogin(filepath.Join(dir, "sessions"), keyring.NewKey("freshtoken-messages"))
 	case "keyring":
 		err = programToken(filepath.Join(dir, "sessions"), keyring.NewKey("freshtoken-messages"), nil)
 	case "full", "full-login":
@@ -201,6 +202,25 @@ func messageProgram(task string) {
 		err = programHold(dir)
 	}
 	fmt.Print(messageMark, err, "\n")
+}
+
+// programLogin is a program's first run.
+func programLogin(dir string, key storage.Key) error {
+	store, err := storage.NewFile(dir, key)
+	if err != nil {
+		return err
+	}
+	cfg := messageConfig()
+	cfg.Store = store
+	src, err := freshtoken.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	_, err = login.Ensure(context.Background(), src, login.Device{Prompt: login.Prompt{
+		Show: func(context.Context, login.Code) error { return errors.New("nobody should be asked") },
+	}})
+	return err
 }
 
 func programToken(dir string, key storage.Key, tok *oauth2.Token) error {

@@ -17,6 +17,7 @@ import (
 	"unicode"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/discovery"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
@@ -36,6 +37,7 @@ var failures = []struct {
 	{"no keyring: a server, a container, ssh", noSessionBus},
 	{"no keyring: a desktop without one", noSecretService},
 	{"the keyring is locked", keyringLocked},
+	{"no network, or a wrong issuer, at the first start", offlineStart},
 	{"a wrong passphrase", wrongPassphrase},
 	{"no network, and the access token has expired", offline},
 	{"the server is down, and the access token has expired", serverDown},
@@ -194,11 +196,11 @@ func ensure(t *testing.T, cfg freshtoken.Config, flow freshtoken.Authenticator) 
 
 func noSessionBus(t *testing.T) string {
 	needSecretService(t)
-	return messageProcess(t, "probe")
+	return messageProcess(t, "first "+t.TempDir())
 }
 
 func noSecretService(t *testing.T) string {
-	return messageProcess(t, "probe", secretService(t, "none")...)
+	return messageProcess(t, "first "+t.TempDir(), secretService(t, "none")...)
 }
 
 // keyringLocked has a session in a sealed file, whose key is in the keyring.
@@ -284,6 +286,13 @@ func offline(t *testing.T) string {
 	cfg := messageConfig()
 	cfg.HTTPClient = noNetwork()
 	return askToken(t, cfg, stale())
+}
+
+func offlineStart(t *testing.T) string {
+	cfg := messageConfig()
+	cfg.Issuer, cfg.HTTPClient, cfg.Store = "https://auth.example.com", noNetwork(), storage.NewMemory()
+	_, err := discovery.Configure(t.Context(), &cfg)
+	return failed(t, err)
 }
 
 func offlineLogin(t *testing.T) string {

@@ -318,7 +318,7 @@ func newRules(t *Transport) (r rules, err error) {
 		}
 	}
 	if len(r.listed) == 0 && !r.any {
-		return r, wrap(ErrOrigin, `Transport.Origins is empty: list the API's origins, such as "https://api.example.com"`)
+		return r, wrap(ErrOrigin, `Transport.Origins is empty: list the API's origins there, or as arguments of Source.Client, such as "https://api.example.com"`)
 	}
 	for _, raw := range []string{t.Source.cfg.OAuth2.Endpoint.TokenURL, t.Source.cfg.RevocationURL} {
 		if u, err := url.Parse(raw); err == nil && raw != "" { // New has checked it
@@ -333,7 +333,7 @@ func parseOrigins(field string, list []string) (all []origin, err error) {
 		u, err := url.Parse(raw)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
 			u.User != nil || strings.Contains(u.Host, "*") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return nil, wrap(ErrOrigin, `Transport.%s[%d] is no origin: write a scheme and a host, such as "https://api.example.com", one by one, and nothing behind`, field, i)
+			return nil, wrap(ErrOrigin, `%q in Transport.%s (the arguments of Source.Client) is no origin: write a scheme and a host, such as "https://api.example.com", one by one, and nothing behind`, endpoint.Sanitize(endpoint.WithoutQuery(list[i]), 100), field)
 		}
 		all = append(all, originOf(u))
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 
 	"github.com/freshtoken/freshtoken/internal/endpoint"
@@ -63,15 +64,21 @@ func (n networkError) Unwrap() error { return n.err }
 
 // unavailable makes an error of a request that failed at address.
 func unavailable(address string, err error) error {
-	// The address stands there once already.
-	if u := new(url.Error); errors.As(err, &u) {
-		err = u.Err
+	at, host := address, ""
+	if u, perr := url.Parse(address); perr == nil {
+		host = u.Host
 	}
-	advice := "try again later; if it stays like this, check the issuer and the network, or " + instead
-	if bad := new(tls.CertificateVerificationError); errors.As(err, &bad) {
-		advice = "check the issuer, and which certificates the HTTP client trusts"
+	network := new(url.Error)
+	bad := new(tls.CertificateVerificationError)
+	switch {
+	case errors.As(err, &bad):
+		return fail(ErrUnavailable, "%s: %w: check the issuer, and which certificates the HTTP client trusts", at, networkError{endpoint.Bare(err)})
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fail(ErrUnavailable, "%s: %w: check whether the issuer begins with http or https", at, networkError{endpoint.Bare(err)})
+	case errors.As(err, &network) && endpoint.IsUnsent(err):
+		return fail(ErrUnavailable, "%w; if the server is down, try again later", networkError{&endpoint.SendError{Host: host, Err: network.Err, Unsent: true}})
 	}
-	return fail(ErrUnavailable, "%s: %w: %s", address, networkError{err}, advice)
+	return fail(ErrUnavailable, "%s: %w: try again later; if it stays like this, check the issuer and the network, or %s", at, networkError{endpoint.Bare(err)}, instead)
 }
 
 // printable reports whether r is a visible character of ASCII. URLs consist of

@@ -241,7 +241,7 @@ func TestUnavailable(t *testing.T) {
 	t.Run("R8414-3.2: a server that is down is asked once", func(t *testing.T) {
 		web := newWeb(t)
 		_, err := discovery.Fetch(t.Context(), web.client(), "https://as.test/t1")
-		wantError(t, err, discovery.ErrUnavailable, "try again later", "no such host", oauthForm+"/t1")
+		wantError(t, err, discovery.ErrUnavailable, "try again later", "no such host", "cannot reach as.test")
 		web.wantAsked("https://as.test" + oauthForm + "/t1")
 	})
 	t.Run("R8414-3.2: a server that goes down between two requests", func(t *testing.T) {

@@ -79,7 +79,13 @@ func recall(ctx context.Context, cfg *freshtoken.Config) (m *Metadata, age time.
 	})
 	if err != nil {
 		var c interface{ Corrupt() bool }
-		return nil, 0, errors.Is(err, fs.ErrNotExist) || errors.As(err, &c) && c.Corrupt()
+		damaged := errors.As(err, &c) && c.Corrupt()
+		if damaged { // it can be had again, and is in the way of a new one
+			within(ctx, saveTime, func(ctx context.Context) (struct{}, error) {
+				return struct{}{}, cfg.Store.Delete(ctx, rememberKey(cfg.Issuer))
+			})
+		}
+		return nil, 0, damaged || errors.Is(err, fs.ErrNotExist)
 	}
 	var r remembered
 	if json.Unmarshal(data, &r) != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -66,6 +68,40 @@ func TestMetadataIsRemembered(t *testing.T) {
 		_, _, err = start()
 		wantError(t, err, discovery.ErrNotFound)
 	})
+}
+
+// What is damaged is replaced: nothing else would ever do so.
+func TestDamagedMetadataIsReplaced(t *testing.T) {
+	web := newWeb(t)
+	web.host("as.test", map[string]http.Handler{oauthForm: page{body: doc(as, everything...)}})
+	dir := t.TempDir()
+	store, err := storage.NewFile(filepath.Join(dir, "sessions"), storage.KeyFile(filepath.Join(dir, "key")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func() {
+		t.Helper()
+		cfg := freshtoken.Config{OAuth2: &oauth2.Config{ClientID: "app"}, Issuer: as, HTTPClient: web.client(), Store: store}
+		if _, err := discovery.Configure(t.Context(), &cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start()
+	files, err := filepath.Glob(filepath.Join(dir, "sessions", "*.session"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	if err := os.WriteFile(files[0], []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	start()
+	if n := len(web.asked); n != 2 {
+		t.Errorf("asked %d times, want 2", n)
+	}
+	if keys, err := store.List(t.Context()); err != nil || len(keys) != 1 {
+		t.Errorf("the store has %q, error %v", keys, err)
+	}
 }
 
 // What is remembered is read as strictly as what a server says.

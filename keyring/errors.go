@@ -38,7 +38,7 @@ const (
 	adviseUnlock    = "unlock it in the program that manages it, such as Seahorse or KeePassXC, or by logging in to the desktop, then try again"
 	adviseUnlockMac = "unlock it in Keychain Access (over ssh: security unlock-keychain), then try again"
 	adviseElsewhere = "install and start a keyring (Linux: gnome-keyring or KeePassXC), or " + adviseKey
-	adviseKey       = "keep the sessions in files under another key: storage.Passphrase or storage.KeyFile"
+	adviseKey       = "give a file store another key: storage.KeyFile or storage.Passphrase"
 	adviseWait      = "look for a prompt that waits for an answer, and raise Options.Timeout where a person has to unlock the keyring"
 	adviseSize      = "keep the session in a file: storage.NewFile with keyring.NewKey"
 )

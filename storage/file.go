@@ -128,12 +128,14 @@ func (f *File) Load(ctx context.Context, key string) ([]byte, error) {
 	return value, f.named(key, err)
 }
 
-// named adds the file's path to an error whose cure may be to remove the file.
+// named adds the path to an error whose cure may be to remove the file, or, if
+// their key is lost, all of them.
 func (f *File) named(key string, err error) error {
-	for _, kind := range []error{ErrCorrupt, ErrWrongKey, ErrKeyMissing, ErrNewerVersion} {
-		if errors.Is(err, kind) {
-			return fmt.Errorf("%w (the file is %s)", err, f.dir.file(key, sessionExt))
-		}
+	switch {
+	case errors.Is(err, ErrWrongKey), errors.Is(err, ErrKeyMissing):
+		return fmt.Errorf("%w (the data are the files in %s)", err, f.dir.path)
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrNewerVersion):
+		return fmt.Errorf("%w (the file is %s)", err, f.dir.file(key, sessionExt))
 	}
 	return err
 }

@@ -87,7 +87,7 @@ func (k *keyFile) Get(ctx context.Context, params []byte) ([]byte, error) {
 	}
 	if n != KeySize || info.Size() != KeySize {
 		return nil, fmt.Errorf("storage: the key file %s has %d bytes instead of %d: it is damaged, or is no key file; "+
-			"restore it from a backup", k.path, info.Size(), KeySize)
+			"restore it from a backup, or, if nothing is sealed yet, make it with: head -c %d /dev/urandom > %s", k.path, info.Size(), KeySize, KeySize, k.path)
 	}
 	if linked(info) { // perhaps by a process that was killed in publish
 		sweepKey(k.sys, k.path, func(e fs.DirEntry) bool {
@@ -103,17 +103,23 @@ func (k *keyFile) Get(ctx context.Context, params []byte) ([]byte, error) {
 	return key[:KeySize], nil
 }
 
+// notMade is the error of a key file that could not be made.
+func (k *keyFile) notMade(err error) error {
+	return fmt.Errorf("storage: cannot make the key file: %w; choose a path where this user may write, or make it beforehand: head -c %d /dev/urandom > %s",
+		aloof(err), KeySize, k.path)
+}
+
 // New implements [Key].
 func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 	if k.err != nil {
 		return nil, nil, k.err
 	}
 	if err := makeDirs(k.sys, filepath.Dir(k.path)); err != nil {
-		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
+		return nil, nil, k.notMade(err)
 	}
 	unlock, err := k.sys.Lock(ctx, k.path+lockExt)
 	if err != nil {
-		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
+		return nil, nil, k.notMade(err)
 	}
 	defer unlock() // its failure does not make the key any worse
 	sweepKey(k.sys, k.path, func(fs.DirEntry) bool { return true })
@@ -125,7 +131,7 @@ func (k *keyFile) New(ctx context.Context) (key, params []byte, err error) {
 	key = make([]byte, KeySize)
 	rand.Read(key)
 	if err := publish(ctx, k.sys, k.path, key); err != nil {
-		return nil, nil, fmt.Errorf("storage: make a key file: %w", aloof(err))
+		return nil, nil, k.notMade(err)
 	}
 	kept, err := k.Get(ctx, nil)
 	if err != nil {

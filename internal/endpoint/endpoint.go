@@ -82,8 +82,8 @@ func (f followNone) transport() http.RoundTripper {
 }
 
 // CheckClient is what to do where a server accepts this client in no request.
-const CheckClient = "check ClientID and ClientSecret of Config.OAuth2, and try the other Endpoint.AuthStyle: " +
-	"oauth2.AuthStyleInHeader, or oauth2.AuthStyleInParams"
+const CheckClient = "check ClientID of Config.OAuth2 and, if the client has a secret, ClientSecret and Endpoint.AuthStyle " +
+	"(one of oauth2.AuthStyleInHeader and oauth2.AuthStyleInParams)"
 
 // A SendError is the failure of a request that got no answer.
 type SendError struct {
