@@ -150,6 +150,19 @@ func (f *fault) error(c call) error {
 	return &fs.PathError{Op: c.op, Path: c.path, Err: f.errno}
 }
 
+// setFail says from now on which calls fail; nil: none.
+func (l *layer) setFail(fail func(call) *fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail = fail
+}
+
+func (l *layer) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
 func (l *layer) calls() []call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -290,10 +303,13 @@ func (f *layerFile) Write(b []byte) (n int, err error) {
 
 // midway reports whether half of a write is to fail.
 func (l *layer) midway(c call) bool {
-	if l.fail == nil {
+	l.mu.Lock()
+	fail := l.fail
+	l.mu.Unlock()
+	if fail == nil {
 		return false
 	}
-	f := l.fail(c)
+	f := fail(c)
 	return f != nil && f.when == midway
 }
 
