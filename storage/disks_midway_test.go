@@ -79,7 +79,7 @@ func TestDirectoryChangesMidway(t *testing.T) {
 
 func upset(t *testing.T, sc scene, k int, change func(place) error) *run {
 	t.Helper()
-	p, l := place(t.TempDir()), newLayer()
+	p, l := scratch(t), newLayer()
 	sc.stage(t, p)
 	l.action = func(c call) {
 		if c.n != k {

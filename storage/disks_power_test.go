@@ -40,7 +40,7 @@ var life = []deed{
 // goes on.
 func TestPowerLoss(t *testing.T) {
 	needFiles(t)
-	p, l := place(t.TempDir()), newLayer()
+	p, l := scratch(t), newLayer()
 	s, err := p.openOn(l)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestPowerLossAfterKill(t *testing.T) {
 	for i, first := range life {
 		whole := -1
 		for k := 1; whole < 0 || k <= whole; k++ {
-			p, l := place(t.TempDir()), newLayer()
+			p, l := scratch(t), newLayer()
 			s, err := p.openOn(l)
 			for _, d := range life[:i] {
 				err = errors.Join(err, d.do(t.Context(), s))
@@ -79,7 +79,7 @@ func TestPowerLossAfterKill(t *testing.T) {
 				t.Fatal(err)
 			}
 			if i == 0 { // opening is part of it
-				p, l = place(t.TempDir()), newLayer()
+				p, l = scratch(t), newLayer()
 			}
 			if whole < 0 {
 				whole = countCalls(t, i)
@@ -118,7 +118,7 @@ func TestPowerLossAfterKill(t *testing.T) {
 // countCalls returns how many calls the i-th deed takes.
 func countCalls(t *testing.T, i int) int {
 	t.Helper()
-	p, l := place(t.TempDir()), newLayer()
+	p, l := scratch(t), newLayer()
 	s, err := p.openOn(l)
 	n := 0
 	for _, d := range life[:i+1] {
@@ -147,7 +147,7 @@ type judge struct {
 }
 
 func newJudge(t *testing.T) *judge {
-	return &judge{t: t, base: t.TempDir(), seen: make(map[string]bool), found: make(map[string]int)}
+	return &judge{t: t, base: string(scratch(t)), seen: make(map[string]bool), found: make(map[string]int)}
 }
 
 // prefixes has the power fail after each of the calls from the given one on.

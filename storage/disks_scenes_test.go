@@ -17,6 +17,18 @@ import (
 // that the first save has to make.
 type place string
 
+// scratch makes one for a test, in memory where that is easy to have: thousands
+// are made.
+func scratch(t testing.TB) place {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "storage")
+	if err != nil {
+		return place(t.TempDir())
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return place(dir)
+}
+
 func (p place) sessions() string { return filepath.Join(string(p), "state", "app", "sessions") }
 func (p place) keyFile() string  { return filepath.Join(string(p), "config", "app", "key") }
 
@@ -188,7 +200,7 @@ type run struct {
 
 func play(t *testing.T, sc scene, l *layer) *run {
 	t.Helper()
-	p := place(t.TempDir())
+	p := scratch(t)
 	sc.stage(t, p)
 	r := &run{scene: sc, place: p, l: l}
 	r.err = sc.act(p, l)

@@ -101,7 +101,7 @@ func (w *diskWorld) token(t *testing.T, src *freshtoken.Source) error {
 // It returns how many calls of the disk there were.
 func travel(t *testing.T, j journey, fail func(from int) func(call) *fault) (calls int) {
 	t.Helper()
-	w := &diskWorld{place: place(t.TempDir()), as: oauthtest.New(oauthtest.Options{}), l: newLayer()}
+	w := &diskWorld{place: scratch(t), as: oauthtest.New(oauthtest.Options{}), l: newLayer()}
 	w.src = w.open(t, w.l)
 	if err := w.src.SetToken(t.Context(), w.as.Login("alice")); err != nil {
 		t.Fatal(err)

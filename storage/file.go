@@ -40,8 +40,10 @@ type File struct {
 // that the kernel frees when their holder dies, and fails where dir cannot be
 // written. Network file systems often claim to lock and do not: use a local one.
 //
-// A File belongs to the directory that it found. If that is removed or
-// replaced, methods fail with [ErrGone] until NewFile is called again.
+// A File belongs to the directory that it found, be it at the end of symbolic
+// links. If that is removed, replaced, or no longer where the links lead,
+// methods fail with [ErrGone] until NewFile is called again. A link in the place
+// of a file of the store is [ErrUnsafe].
 func NewFile(dir string, key Key) (*File, error) {
 	return newFile(host{}, dir, key)
 }
@@ -141,7 +143,8 @@ func (f *File) named(key string, err error) error {
 }
 
 // Save seals value into a new file and renames it to that of key, both synced
-// to the disk before it returns. It fails as Load does, rather than replace a
+// to the disk before it returns; before the first value of a store, so are the
+// key file and all directories above, unless they may not be opened. It fails as Load does, rather than replace a
 // file that it cannot open; that there is none yet is fine. On Windows the
 // rename is written through.
 func (f *File) Save(ctx context.Context, key string, value []byte) error {
