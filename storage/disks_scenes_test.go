@@ -1,3 +1,5 @@
+//go:build unix
+
 package storage_test
 
 import (
@@ -6,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +24,11 @@ type place string
 // are made.
 func scratch(t testing.TB) place {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "storage")
+	memory := "/dev/shm"
+	if runtime.GOOS != "linux" {
+		memory = t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "storage")
 	if err != nil {
 		return place(t.TempDir())
 	}
