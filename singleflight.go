@@ -98,7 +98,11 @@ func (s *Source) wait(ctx context.Context) (*view, error) {
 		case v.refuses(now):
 			return nil, v.err
 		}
-		if err := s.join(ctx); err != nil && !retryPromptly(ctx, err) {
+		err := s.join(ctx)
+		if err == nil || ctx.Err() == nil && s.current.Load().usable(time.Now()) {
+			continue // the rejection that the flight was to answer is not believed: the token goes on
+		}
+		if !retryPromptly(ctx, err) {
 			return nil, err
 		}
 	}
