@@ -45,6 +45,11 @@ type inTurn struct {
 	dead     string
 	unburied bool
 
+	// spent is the empty budget for forced refreshes that was met last, and
+	// spentSince when that was first.
+	spent      forced
+	spentSince time.Time
+
 	// unused is the nonce of a mark whose refresh token was not sent after all.
 	unused string
 }
@@ -203,6 +208,9 @@ func (s *Source) refresh() error {
 	marked := r.marked(now)
 	if v.rejected && v.age(now) < s.dueAge(r) { // only the API's rejection asks for it
 		budget, wait := refill(r.Forced, now, r.Lifetime)
+		if budget.Left <= 0 && t.waited(r.Forced, now, wait) {
+			budget.Left = 1
+		}
 		if budget.Left <= 0 {
 			return s.disbelieve(wait)
 		}
@@ -226,6 +234,16 @@ func (s *Source) refresh() error {
 	next := marked.next(g, start)
 	next.Overtaken = r.interrupted()
 	return s.succeeded(next, start)
+}
+
+// waited reports whether as much time has passed here as it takes for an empty
+// budget to grow, though the time that is written in it does not tell: the clock
+// of the process that wrote it is ahead.
+func (t *inTurn) waited(f *forced, now time.Time, wait time.Duration) bool {
+	if f.Left != t.spent.Left || !f.At.Equal(t.spent.At) {
+		t.spent, t.spentSince = *f, now
+	}
+	return now.Before(f.At) && now.Sub(t.spentSince) >= wait
 }
 
 // ask has the Refresher get a new token.

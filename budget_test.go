@@ -44,3 +44,30 @@ func TestDisbeliefIsNoOthersError(t *testing.T) {
 		}
 	})
 }
+
+// A budget that a process has used up whose clock is far ahead grows for others,
+// too: a token that has died is not in use for ever.
+func TestBudgetOfAFastClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 10 * time.Minute})
+		src := w.loggedIn()
+		exhaust(t, src)
+		w.restore(string(shiftTimes([]byte(w.stored()), 30*24*time.Hour)))
+		time.Sleep(9 * time.Minute)
+		other := w.source()
+		tok := w.token(other)
+		time.Sleep(2 * time.Minute)
+		wasted, tries := w.posts(), 0
+		for tries = 1; tries < 10; tries++ {
+			if _, err := other.Refresh(t.Context(), tok); err == nil {
+				break
+			}
+			time.Sleep(30 * time.Second)
+		}
+		if tries > 4 {
+			t.Errorf("a refresh took %d tries", tries)
+		}
+		w.usable(other)
+		w.wantPosts(wasted + 1)
+	})
+}

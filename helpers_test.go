@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log"
 	"net/http"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -244,3 +245,25 @@ func (w *world) stored() string {
 
 // quiet is for servers whose complaints a test provokes.
 var quiet = log.New(io.Discard, "", 0)
+
+// shiftTimes moves the times in a record. A bubble has one clock; a process
+// whose clock is wrong by d is one that reads and writes times that are. The
+// difference stays for as long as the process lives.
+func shiftTimes(value []byte, d time.Duration) []byte {
+	if d == 0 || value == nil {
+		return value
+	}
+	return recordTime.ReplaceAllFunc(value, func(at []byte) []byte {
+		var t time.Time
+		if err := t.UnmarshalJSON(at); err != nil {
+			panic(err)
+		}
+		at, err := t.Add(d).MarshalJSON()
+		if err != nil {
+			panic(err)
+		}
+		return at
+	})
+}
+
+var recordTime = regexp.MustCompile(`"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z"`)
