@@ -26,3 +26,16 @@ func EditRecord(data []byte, edit func(map[string]any)) []byte {
 	}
 	return data
 }
+
+// SourcesOf are Sources that have made some already.
+func SourcesOf(cfg Config, open ...*Source) *Sources {
+	cfg.Session = ""
+	a, err := NewSources(cfg)
+	if err != nil {
+		panic(err)
+	}
+	for _, s := range open {
+		a.open[s.cfg.Session] = s
+	}
+	return a
+}

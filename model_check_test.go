@@ -41,6 +41,11 @@ var modelInvariants = []struct {
 	{"deadlines", (*modelHistory).checkDeadlines},
 	{"budget", (*modelHistory).checkBudget},
 	{"lost", (*modelHistory).checkLost},
+	{"written ahead", (*modelHistory).checkAhead},
+	{"never back", (*modelHistory).checkBack},
+	{"in time", (*modelHistory).checkInTime},
+	{"logins", (*modelHistory).checkLogins},
+	{"imports", (*modelHistory).checkImports},
 	{"protocol", (*modelHistory).checkProtocol},
 	{"calm", (*modelHistory).checkCalm},
 }
@@ -73,10 +78,10 @@ func (s *modelSend) dead() bool {
 
 func (s *modelSend) family() int { return familyOf(s.Refresh) }
 
-// landed reports whether what s brought got into the store.
-func (h *modelHistory) landed(s *modelSend) bool {
+// landed reports whether what s brought got into the store before m.
+func (h *modelHistory) landed(s *modelSend, before moment) bool {
 	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
-		return v.Proc == s.Proc && v.When.Seq > s.From.Seq && v.Is.family() == s.family() && generationOf(v.Is.Refresh) >= s.Gen
+		return v.Proc == s.Proc && v.When.Seq > s.From.Seq && v.When.Seq < before.Seq && v.Is.family() == s.family() && generationOf(v.Is.Refresh) >= s.Gen
 	})
 }
 
@@ -123,7 +128,38 @@ func (h *modelHistory) changing(account, family int, from, to moment) bool {
 func (h *modelHistory) again(family int, since, until moment) bool {
 	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
 		return c.Kind == "login" && familyOf(c.Given) == family && c.From.Seq < until.Seq &&
-			(c.To.Seq > since.Seq || c.Err != nil) && h.changing(c.Account, family, c.From, until)
+			(c.To.Seq > since.Seq || c.Err != nil) && (h.changing(c.Account, family, c.From, until) || h.meddled(c.Account, moment{}, until) || h.replacedInMemory(c, since))
+	})
+}
+
+// replacedInMemory reports whether the process of c, a login, had had another
+// login since, or had learned that the session was over, neither of which it may
+// have been able to save.
+func (h *modelHistory) replacedInMemory(c modelCall, since moment) bool {
+	over := func(e modelEvent) bool {
+		return e.Proc == c.Proc && e.Account == c.Account && e.Kind == freshtoken.EventSessionEnded && !e.At.Before(since.At) && !e.At.After(c.From.At)
+	}
+	return h.Mode.disk() && (slices.ContainsFunc(h.Events, over) || slices.ContainsFunc(h.Calls, func(in modelCall) bool {
+		return in.Kind == "login" && in.Proc == c.Proc && in.Account == c.Account && familyOf(in.Given) != familyOf(c.Given) &&
+			in.To.Seq > since.Seq && in.From.Seq < c.To.Seq
+	}))
+}
+
+// putBack reports whether somebody who is no living process of the library (by;
+// empty: anybody) has put the refresh token of b, or an older one, back into the
+// store after since. That a process does not fall for it that knows better is for
+// checkBack to see.
+func (h *modelHistory) putBack(b *modelSend, by string, since moment) bool {
+	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
+		return v.By != "" && (by == "" || v.By == by) && v.When.Seq > since.Seq && v.When.Seq < b.From.Seq && v.Is.alive() && v.Is.family() == b.family() &&
+			generationOf(v.Is.Refresh) <= generationOf(b.Refresh)
+	})
+}
+
+// meddled reports whether in a time somebody else has written to the store.
+func (h *modelHistory) meddled(account int, from, to moment) bool {
+	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
+		return v.By != "" && v.Account == account && v.When.Seq > from.Seq && v.When.Seq < to.Seq
 	})
 }
 
@@ -148,13 +184,16 @@ func (h *modelHistory) checkSpentOnce(bad report) {
 	last := map[string]*modelSend{}
 	for i := range h.Sends {
 		b := &h.Sends[i]
+		if b.Proc == 0 {
+			continue // not the library's
+		}
 		a := last[b.Refresh]
 		last[b.Refresh] = b
-		if a == nil || !h.rotates() || h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From) {
+		if a == nil || h.putBack(b, "", a.From) || !h.rotates() || h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From) {
 			continue
 		}
 		switch {
-		case a.received() && !(h.died(a.Proc, b.From) && !h.landed(a)):
+		case a.received() && !(h.died(a.Proc, b.From) && !h.landed(a, b.From)):
 			bad("%s was sent by p%d at %v and brought new tokens; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
 		case a.refused() && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
 			bad("%s was sent by p%d at %v and refused for good; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
@@ -170,7 +209,7 @@ func (h *modelHistory) checkQuiet(bad report) {
 		if end.Living && (!r.alive() || !end.Alive) {
 			bad("account %d had a living session, and now the store has %v, which the server does not accept", account, r)
 		}
-		if !end.Living && r.alive() {
+		if !end.Living && r.alive() && !h.idleBackup(account) {
 			bad("account %d has %v in the store, though its session was dead before everybody asked", account, r)
 		}
 		newest := 0
@@ -179,12 +218,13 @@ func (h *modelHistory) checkQuiet(bad report) {
 				newest = max(newest, e.NewGeneration)
 			}
 		}
-		if h.Server.Rotation == oauthtest.Rotate && end.Living && newest > generationOf(r.Refresh) {
+		if h.Server.Rotation == oauthtest.Rotate && end.Living && !h.Mode.Forks && newest > generationOf(r.Refresh) {
 			bad("account %d has generation %d of %v in the store, the server has issued %d", account, generationOf(r.Refresh), r, newest)
 		}
 		for _, c := range h.Calls {
 			switch {
 			case !c.Final || c.Account != account || h.botched(c.Proc, account, c.From):
+			case h.Mode.Clocks && h.disbelieved(c.Proc, account, c.From.At.Add(-time.Minute), c.To.At):
 			case end.Living && (c.Err != nil || !c.Alive || familyOf(c.Access) != r.family()):
 				bad("p%d got %s, %v though %v was there", c.Proc, short(c.Access), c.Err, r)
 			case !end.Living && !errors.Is(c.Err, freshtoken.ErrNoSession) && !errors.Is(c.Err, freshtoken.ErrSessionEnded):
@@ -197,6 +237,17 @@ func (h *modelHistory) checkQuiet(bad report) {
 			bad("p%d/%d keeps its session fresh in the background, and it expired at %v", i.Proc, i.Account, st.Expiry.Sub(h.Start))
 		}
 	}
+}
+
+// idleBackup reports whether the store holds what somebody has put back, and no
+// process has cared: all of them know better.
+func (h *modelHistory) idleBackup(account int) bool {
+	for _, v := range slices.Backward(h.Saves) {
+		if v.Account == account {
+			return v.By == "backup"
+		}
+	}
+	return false
 }
 
 type modelRejection struct {
@@ -227,7 +278,7 @@ func (h *modelHistory) checkKnownDead(bad report) {
 	dead := func(proc, account int, access string, at moment) bool {
 		since, ok := known[modelRejection{proc, account, access}]
 		return ok && at.At.After(since.At) && !h.disbelieved(proc, account, since.At.Add(-time.Minute), at.At) &&
-			!h.again(familyOf(access), since, at)
+			!h.again(familyOf(access), since, at) && !(h.meddled(account, since, at) && h.moved(proc, account, familyOf(access), since, at))
 	}
 	for _, c := range h.Calls {
 		switch {
@@ -257,11 +308,11 @@ func (h *modelHistory) disbelieved(proc, account int, from, to time.Time) bool {
 }
 
 // expiries are those of the access tokens that the server issued, unless it
-// told a client something else.
+// told a client something else, or clocks disagree: then the API tells.
 func (h *modelHistory) expiries() map[string]time.Time {
 	all := map[string]time.Time{}
 	for _, s := range h.Sends {
-		if s.Outcome == oauthtest.Granted && s.Gen > 0 && h.Server.Rotation == oauthtest.Rotate && !h.Mode.Odd && !h.Mode.Lost {
+		if s.Outcome == oauthtest.Granted && s.Gen > 0 && h.Server.Rotation == oauthtest.Rotate && !h.Mode.Odd && !h.Mode.Lost && !h.Mode.Clocks {
 			all[fmt.Sprintf("at-%d-%d", s.family(), s.Gen)] = s.Decided.Add(h.Server.AccessLifetime)
 		}
 	}
@@ -271,7 +322,7 @@ func (h *modelHistory) expiries() map[string]time.Time {
 // checkLoggedOut: nothing comes back after a Logout.
 func (h *modelHistory) checkLoggedOut(bad report) {
 	for _, v := range h.Saves {
-		if v.Is.LoggedOut && v.Was.alive() {
+		if v.By == "" && v.Is.LoggedOut && v.Was.alive() {
 			h.checkGone(v, bad)
 		}
 	}
@@ -298,13 +349,14 @@ func (c *modelCall) loggedOut() bool {
 func (h *modelHistory) checkGone(over modelSave, bad report) {
 	family := over.Was.family()
 	back := func(at moment) bool { return at.Seq > over.When.Seq && !h.again(family, over.When, at) }
+	resurrected := func(at moment) bool { return h.meddled(over.Account, over.When, at) }
 	for _, v := range h.Saves {
-		if v.Account == over.Account && v.Is.alive() && v.Is.family() == family && back(v.When) {
+		if v.By == "" && !resurrected(v.When) && v.Account == over.Account && v.Is.alive() && v.Is.family() == family && back(v.When) {
 			bad("p%d saved %v at %v, logged out at %v", v.Proc, v.Is, h.at(v.When), h.at(over.When))
 		}
 	}
 	for _, s := range h.Sends {
-		if s.family() == family && s.Outcome == oauthtest.Granted && back(s.From) {
+		if s.Proc != 0 && !resurrected(s.From) && s.family() == family && s.Outcome == oauthtest.Granted && back(s.From) {
 			bad("p%d refreshed %s at %v, logged out at %v", s.Proc, short(s.Refresh), h.at(s.From), h.at(over.When))
 		}
 	}
@@ -313,7 +365,8 @@ func (h *modelHistory) checkGone(over modelSave, bad report) {
 			continue
 		}
 		for _, c := range h.Calls {
-			if !c.Lost && c.Proc == out.Proc && c.Account == out.Account && c.Access != "" && familyOf(c.Access) == family && c.To.At.After(out.To.At) && back(c.To) {
+			if !c.Lost && c.Proc == out.Proc && c.Account == out.Account && c.Access != "" && familyOf(c.Access) == family && c.To.At.After(out.To.At) && back(c.To) &&
+				!(resurrected(c.To) && h.moved(c.Proc, c.Account, family, over.When, c.To)) {
 				bad("p%d handed out %s at %v, logged out at %v", c.Proc, short(c.Access), h.at(c.To), h.at(out.To))
 			}
 		}
@@ -348,14 +401,18 @@ const (
 	modelPatience     = 4 * time.Minute
 	modelDiskPatience = 10 * time.Minute
 	modelClosing      = 80 * time.Second
+	modelPersons      = 40 * time.Minute // where a person is asked, after another one
 )
 
 // checkDeadlines: every call returns in time.
 func (h *modelHistory) checkDeadlines(bad report) {
 	for _, c := range h.Calls {
 		limit := modelPatience
-		if h.Mode.Disk {
+		if h.Mode.disk() {
 			limit = modelDiskPatience
+		}
+		if h.Mode.Logins {
+			limit = modelPersons
 		}
 		if c.Kind == "close" {
 			limit = modelClosing
@@ -375,6 +432,9 @@ func (h *modelHistory) checkBudget(bad report) {
 	families := map[int][]*modelSend{}
 	for i := range h.Sends {
 		s := &h.Sends[i]
+		if s.Proc == 0 {
+			continue
+		}
 		families[s.family()] = append(families[s.family()], s)
 	}
 	for _, family := range slices.Sorted(maps.Keys(families)) {
@@ -400,6 +460,12 @@ func (h *modelHistory) checkPause(a, b *modelSend, bad report) {
 	if h.troubled(a.Proc, a.From.At, b.From.At) || h.died(a.Proc, b.From) || h.again(a.family(), a.From, b.From) {
 		return // it could not be written down, or was overwritten
 	}
+	if a.Class != "definite" && a.Refresh != b.Refresh && h.meddled(a.Account, moment{}, b.From) {
+		return // that was about an old token, which somebody had put back
+	}
+	if h.meddled(a.Account, a.From, b.From) || h.skew(a.Proc) != h.skew(b.Proc) {
+		return // or it is not believed: its clock was wrong
+	}
 	if gap := b.From.At.Sub(a.To.At); gap < pause {
 		bad("p%d sent %s at %v, %v after p%d had met %s and should have left the server alone for %v", b.Proc, short(b.Refresh), h.at(b.From), gap, a.Proc, a.Fault, pause)
 	}
@@ -418,8 +484,9 @@ func (h *modelHistory) checkForced(sends []*modelSend, bad report) {
 	}
 	life := h.Server.AccessLifetime
 	every := max(min(time.Minute, life/2), time.Second)
+	extra := h.surprises(sends[0].Account)
 	for _, span := range []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute} {
-		most := 5 + int(span/every) + 1 + int(span/(life/2)) + 1
+		most := 5 + int(span/every) + 1 + int(span/(life/2)) + 1 + extra
 		for i := range at {
 			if j := i + most; j < len(at) && at[j].At.Sub(at[i].At) < span {
 				bad("%d refreshes from %v to %v, want at most %d in %v", most+1, h.at(at[i]), h.at(at[j]), most, span)
@@ -427,74 +494,6 @@ func (h *modelHistory) checkForced(sends []*modelSend, bad report) {
 			}
 		}
 	}
-}
-
-// checkLost: a session comes to its end only where something explains it.
-func (h *modelHistory) checkLost(bad report) {
-	for i := range h.Sends {
-		b := &h.Sends[i]
-		// A request that outlives its client may take effect after a later one.
-		explained := b.Failed || slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
-			return a.Refresh == b.Refresh && (a.Outcome == oauthtest.Granted && (!a.received() || h.died(a.Proc, b.From) && !h.landed(&a)) ||
-				h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From))
-		})
-		// The same request may be shown again within a grace period in which the
-		// server withdraws what it issued before.
-		withdrawn := h.Server.GraceMode == oauthtest.GraceReplace && slices.ContainsFunc(h.Sends[:i], func(a modelSend) bool {
-			return a.family() == b.family() && a.Refresh != b.Refresh && a.Outcome == oauthtest.Granted && !a.received() && h.died(a.Proc, b.From)
-		})
-		if b.Outcome == oauthtest.Reuse && !explained && !withdrawn {
-			bad("p%d killed the session with %s at %v", b.Proc, short(b.Refresh), h.at(b.From))
-		}
-	}
-	for account, end := range h.End {
-		if !end.Living {
-			h.checkEnd(account, end.Record, bad)
-		}
-		if end.Living {
-			h.checkWinner(account, end.Record.family(), bad)
-		}
-	}
-}
-
-// checkEnd: a session that is over was ended by somebody.
-func (h *modelHistory) checkEnd(account int, r modelRecord, bad report) {
-	ended, refused, login := false, false, false
-	for _, c := range h.Calls {
-		ended = ended || c.Account == account && c.Kind == "logout"
-		login = login || c.Account == account && c.Kind == "login" && c.Err == nil
-	}
-	for i := range h.Sends {
-		refused = refused || h.Sends[i].Account == account && (h.Sends[i].refused() || h.Sends[i].dead())
-	}
-	switch {
-	case r.LoggedOut && !ended:
-		bad("account %d was logged out by nobody", account)
-	case r.Ended && !r.LoggedOut && !refused:
-		bad("account %d has come to an end though the server refused nothing", account)
-	case !r.Exists && login:
-		bad("account %d has vanished", account)
-	}
-}
-
-// checkWinner: of several logins and logouts one after the other, the last one
-// counts.
-func (h *modelHistory) checkWinner(account, family int, bad report) {
-	why := fmt.Sprintf("nobody logged in with family %d", family)
-	for _, in := range h.Calls {
-		if in.Kind != "login" || in.Account != account || familyOf(in.Given) != family {
-			continue
-		}
-		i := slices.IndexFunc(h.Calls, func(c modelCall) bool {
-			return c.Account == account && c.From.Seq > in.To.Seq && in.Err == nil &&
-				(c.loggedOut() || c.Kind == "login" && c.Err == nil && !c.Lost && familyOf(c.Given) != family)
-		})
-		if i < 0 {
-			return
-		}
-		why = fmt.Sprintf("family %d logged in until %v, but p%d's %s began at %v", family, h.at(in.To), h.Calls[i].Proc, h.Calls[i].Kind, h.at(h.Calls[i].From))
-	}
-	bad("account %d: %s", account, why)
 }
 
 // checkProtocol: no request is malformed, and no body is damaged.
@@ -526,6 +525,9 @@ func (h *modelHistory) checkCalm(bad report) {
 			continue
 		}
 		switch {
+		case c.Status == 401 && !c.OneShot && c.Tries == 1 && !h.disbelieved(c.Proc, c.Account, c.From.At.Add(-time.Minute), c.To.At) &&
+			!h.underAnother(c):
+			bad("p%d %s at %v got a 401 that one replay would have spared it", c.Proc, c.Kind, h.at(c.From))
 		case c.Err == nil, errors.Is(c.Err, freshtoken.ErrClosed):
 		case !c.Deadline.IsZero() && !c.To.At.Before(c.Deadline): // it had no more time
 		case c.Kind == "refresh" && h.disbelieved(c.Proc, c.Account, c.From.At.Add(-time.Minute), c.To.At):
@@ -533,6 +535,15 @@ func (h *modelHistory) checkCalm(bad report) {
 			bad("p%d %s at %v failed: %v", c.Proc, c.Kind, h.at(c.From), c.Err)
 		}
 	}
+}
+
+// underAnother reports whether the request of a call was perhaps signed under
+// another session than the one that was there then: it is not sent again.
+func (h *modelHistory) underAnother(c *modelCall) bool {
+	family := h.stored(c.Account, c.From).family()
+	return h.changing(c.Account, family, c.From, c.To) || slices.ContainsFunc(h.Signs, func(s modelSign) bool {
+		return s.Proc == c.Proc && s.Account == c.Account && s.From.Seq > c.From.Seq && s.To.Seq < c.To.Seq && familyOf(s.Access) != family
+	})
 }
 
 // alive reports whether a session was there all through a call, and a second

@@ -15,8 +15,9 @@ import (
 // 1; process 2 adopts the tokens, and account 1 has no session.
 func decentHistory() *modelHistory {
 	h := &modelHistory{Start: time.Unix(0, 0), Origins: map[int]int{1: 0, 2: 0, 3: 1}, Server: oauthtest.Options{AccessLifetime: time.Minute}}
-	first := modelRecord{Exists: true, Access: "at-1-1-x", Refresh: "rt-1-1-x", Generation: 1}
-	second := modelRecord{Exists: true, Access: "at-1-2-x", Refresh: "rt-1-2-x", Generation: 2}
+	first := modelRecord{Exists: true, Access: "at-1-1-x", Refresh: "rt-1-1-x", ID: "one", Generation: 1}
+	second := modelRecord{Exists: true, Access: "at-1-2-x", Refresh: "rt-1-2-x", ID: "one", Generation: 2}
+	h.Boots = []modelBoot{{Proc: 1}, {Proc: 2}}
 	h.Calls = []modelCall{
 		{Proc: 1, Kind: "login", Given: "rt-1-1-x", From: when(10), To: when(12)},
 		{Proc: 1, Kind: "token", From: when(60), To: when(64), Access: "at-1-2-x", Expiry: when(120).At, Alive: true},
@@ -56,7 +57,11 @@ func TestModelChecksFail(t *testing.T) {
 		{"nothing", "", func(*modelHistory) {}},
 		{"a logout", "", logout},
 		{"a token is sent again after it was spent", "spent once", func(h *modelHistory) { resend(h, 2, 80) }},
-		{"a token is sent again after a loss", "", func(h *modelHistory) { resend(h, 2, 80).Class = "lost"; h.Mode.Lost = true }},
+		{"a token is sent again after a loss", "", func(h *modelHistory) {
+			resend(h, 2, 80).Class = "lost"
+			h.Mode.Lost = true
+			h.Saves = append(h.Saves, modelSave{Proc: 2, When: when(79), Is: h.Saves[0].Is})
+		}},
 		{"a token is sent again after a crash, though its successor was saved", "spent once", func(h *modelHistory) {
 			h.Deaths = []modelDeath{{Proc: 1, When: when(70), Crash: true}}
 			resend(h, 2, 80)
@@ -135,6 +140,58 @@ func TestModelChecksFail(t *testing.T) {
 		{"somebody notices something", "calm", func(h *modelHistory) { h.Calls[1].Err = freshtoken.ErrLocked }},
 		{"a deadline is used up before it is over", "calm", func(h *modelHistory) {
 			h.Calls[1].Err, h.Calls[1].Deadline = context.DeadlineExceeded, when(70).At
+		}},
+		{"a token is sent that is not marked", "written ahead", func(h *modelHistory) { h.Saves = h.Saves[1:] }},
+		{"an older record is written over a newer one", "never back", func(h *modelHistory) {
+			h.Saves = append(h.Saves, modelSave{Proc: 1, When: when(80), Is: h.Saves[0].Is})
+		}},
+		{"a newer record is read and overwritten", "never back", func(h *modelHistory) {
+			h.Loads = []modelLoad{{Proc: 2, When: when(80), Is: h.Saves[1].Is}}
+			h.Saves = append(h.Saves, modelSave{Proc: 2, When: when(81), Is: h.Saves[0].Is})
+		}},
+		{"a backup is overruled", "", func(h *modelHistory) {
+			h.Saves = append(h.Saves, modelSave{When: when(80), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 1, When: when(82), Is: h.Saves[1].Is})
+			h.Loads = []modelLoad{{Proc: 1, When: when(81), Is: h.Saves[0].Is}}
+		}},
+		{"a backup undoes a logout for who knows of it", "never back", func(h *modelHistory) {
+			logout(h)
+			h.Saves[2].Is.ID = "one"
+			h.Saves = append(h.Saves, modelSave{When: when(80), Is: h.Saves[1].Is, By: "backup"}, modelSave{Proc: 1, When: when(82), Is: h.Saves[1].Is})
+		}},
+		{"a backup kills a session", "", func(h *modelHistory) {
+			h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 2, When: when(79), Is: h.Saves[0].Is})
+			resend(h, 2, 80)
+			h.Mode.Backups = true
+		}},
+		{"a grace period is let pass while somebody waits", "in time", func(h *modelHistory) {
+			resend(h, 1, 110).Class = "lost"
+			h.Calls[1].To = when(112)
+			h.Server.Grace = 30 * time.Second
+		}},
+		{"two are asked to log in", "logins", func(h *modelHistory) {
+			h.Asks = []*modelAsk{{Proc: 1, Account: 1, From: when(20), To: when(30)}, {Proc: 2, Account: 1, From: when(25), To: when(30)}}
+			for _, a := range h.Asks {
+				h.Saves = append(h.Saves, modelSave{Proc: a.Proc, Account: 1, When: moment{a.From.At, a.From.Seq - 1}})
+			}
+		}},
+		{"somebody is asked to log in though nobody knows whether the store works", "logins", func(h *modelHistory) {
+			h.Asks = []*modelAsk{{Proc: 1, Account: 1, From: when(20), To: when(30)}}
+		}},
+		{"somebody is asked to log in who is", "logins", func(h *modelHistory) {
+			h.Asks = []*modelAsk{{Proc: 1, From: moment{when(63).At, 64}, To: when(70)}}
+		}},
+		{"somebody is asked again at once", "logins", func(h *modelHistory) {
+			for _, s := range []int{20, 25} {
+				h.Saves = append(h.Saves, modelSave{Proc: 1, Account: 1, When: when(s - 1)})
+				h.Asks = append(h.Asks, &modelAsk{Proc: 1, Account: 1, From: when(s), To: when(s + 1), Ordered: true, Result: "failed"})
+			}
+		}},
+		{"a file is removed that nobody has saved", "imports", func(h *modelHistory) {
+			h.Imports = []modelImport{{Proc: 1, Given: "rt-2-1-x", Gone: true}}
+		}},
+		{"an imported file stays", "imports", func(h *modelHistory) { h.Imports = []modelImport{{Proc: 1, Given: "rt-1-1-x"}} }},
+		{"a caller sees a 401", "calm", func(h *modelHistory) {
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "get", From: when(90), To: when(92), Status: 401, Tries: 1})
 		}},
 		{"the server refuses something", "calm", func(h *modelHistory) { h.Entries[0].Outcome = oauthtest.Expired }},
 	} {

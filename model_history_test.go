@@ -2,6 +2,7 @@ package freshtoken_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -29,6 +30,14 @@ type modelHistory struct {
 	Origins map[int]int // account by family
 	End     [modelAccounts]modelEnd
 	Idle    []modelIdle
+	Loads   []modelLoad
+	Lates   []modelLate
+	Asks    []*modelAsk
+	Imports []modelImport
+	Boots   []modelBoot
+	Stats   oauthtest.Stats
+
+	doctored string // what is broken, on purpose
 
 	mu      sync.Mutex // guards all above while the run lasts
 	verbose bool
@@ -57,10 +66,13 @@ type modelCall struct {
 	OneShot       bool   // the body cannot be had again
 	Lost          bool   // its process died before it returned
 	Final         bool   // made when all was quiet
+	Forget        bool   // a "logout" by Sources.Forget
+	Tries         int    // how often the request was sent
 	Alive         bool   // the server accepted Access when it was handed out
 }
 
-// modelSend is one request to the token endpoint, as its client sees it.
+// modelSend is one request to the token endpoint, as its client sees it. Process
+// 0 is a program that knows no lock.
 type modelSend struct {
 	Proc, Account int
 	Refresh       string
@@ -85,11 +97,56 @@ type modelSign struct {
 	Replay        bool // the second time: what the API says then changes nothing
 }
 
-// modelSave is one save that landed.
+// errModelUnsaved is the end of a login that has not got into the store.
+var errModelUnsaved = errors.New("this login was not saved")
+
+// modelSave is one save or removal that landed.
 type modelSave struct {
 	Proc, Account int
 	When          moment
 	Was, Is       modelRecord
+	By            string // if it was no living process's Source: "ghost", "backup" or "fork"
+}
+
+// modelLoad is one look into the store.
+type modelLoad struct {
+	Proc, Account int
+	When          moment
+	Is            modelRecord
+	Late          bool // nobody waits for it any more
+}
+
+// modelLate is a late call to the store when it takes effect.
+type modelLate struct {
+	Proc    int
+	Op      string
+	GivenUp bool
+	Dead    bool // its process is
+}
+
+// modelAsk is one time that a person was asked to log in.
+type modelAsk struct {
+	Proc, Account int
+	From, To      moment
+	Ordered       bool   // by Config.Reauthenticate
+	Result        string // "succeeded", "failed" or "left"
+	Given         string // the refresh token of the login
+}
+
+// modelImport is a plaintext file that a program was to take over.
+type modelImport struct {
+	Proc, Account int
+	path, Given   string
+	Err           error
+	Lost          bool // its process died meanwhile
+	Gone          bool // the file is, in the end
+}
+
+// modelBoot is the start of a process.
+type modelBoot struct {
+	Proc int
+	When moment
+	Skew time.Duration
 }
 
 // modelDeath is the end of a process: by a crash, or by its exit after Close.
@@ -131,7 +188,7 @@ type modelIdle struct {
 // modelRecord is what the store holds for an account.
 type modelRecord struct {
 	Exists, Ended, LoggedOut bool
-	Access, Refresh          string
+	ID, Access, Refresh      string
 	Generation               uint64
 }
 
@@ -144,19 +201,29 @@ func (r modelRecord) family() int {
 	return familyOf(r.Access)
 }
 
+// parseModelRecord reads what is stored; nil: nothing is. What is there while
+// somebody logs in for the first time is nothing, too.
 func parseModelRecord(data []byte) modelRecord {
+	if data == nil {
+		return modelRecord{}
+	}
 	var raw struct {
+		ID         string
 		Generation uint64
 		Access     string `json:"access_token"`
 		Refresh    string `json:"refresh_token"`
 		Ended      *struct {
 			LoggedOut bool `json:"logged_out"`
+			Never     bool
 		}
 	}
 	if err := json.Unmarshal(data, &raw); err != nil {
 		panic(err)
 	}
-	r := modelRecord{Exists: true, Access: raw.Access, Refresh: raw.Refresh, Generation: raw.Generation}
+	if raw.Ended != nil && raw.Ended.Never {
+		return modelRecord{}
+	}
+	r := modelRecord{Exists: true, ID: raw.ID, Access: raw.Access, Refresh: raw.Refresh, Generation: raw.Generation}
 	if raw.Ended != nil {
 		r.Ended, r.LoggedOut = true, raw.Ended.LoggedOut
 	}
@@ -277,7 +344,57 @@ func (h *modelHistory) saved(s modelSave) {
 	defer h.mu.Unlock()
 	s.When = h.now()
 	h.Saves = append(h.Saves, s)
-	h.line("p%d/%d saved %v", s.Proc, s.Account, s.Is)
+	h.line("p%d/%d saved %v %s", s.Proc, s.Account, s.Is, s.By)
+}
+
+func (h *modelHistory) loaded(l modelLoad) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.When = h.now()
+	h.Loads = append(h.Loads, l)
+}
+
+func (h *modelHistory) lands(l modelLate) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Lates = append(h.Lates, l)
+	h.line("p%d's late %s, given up %v, dead %v", l.Proc, l.Op, l.GivenUp, l.Dead)
+}
+
+func (h *modelHistory) boots(b modelBoot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.When = h.now()
+	h.Boots = append(h.Boots, b)
+}
+
+func (h *modelHistory) begins(a *modelAsk) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a.From = h.now()
+	h.Asks = append(h.Asks, a)
+	h.line("p%d/%d asks somebody to log in", a.Proc, a.Account)
+}
+
+func (h *modelHistory) answers(a *modelAsk, result, given string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a.To, a.Result, a.Given = h.now(), result, given
+	h.line("p%d/%d login %s %s", a.Proc, a.Account, result, short(given))
+}
+
+// origin takes note of a login at the server.
+func (h *modelHistory) origin(refresh string, account int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Origins[familyOf(refresh)] = account
+}
+
+// foreign reports whether a request is not the library's.
+func (h *modelHistory) foreign(id int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.Sends[id-1].Proc == 0
 }
 
 func (h *modelHistory) dies(d modelDeath) {
@@ -301,8 +418,22 @@ func (h *modelHistory) diskFault(proc int) {
 	h.Faults = append(h.Faults, modelFaultAt{proc, time.Now()})
 }
 
-// join adds to the sends what the server's log knows of them.
+// join adds to the sends what the server's log knows of them, and to the calls
+// the logins that an Authenticator brought, which last until they are saved.
 func (h *modelHistory) join() {
+	for _, a := range h.Asks {
+		if a.Given == "" {
+			continue
+		}
+		c := modelCall{Proc: a.Proc, Account: a.Account, Kind: "login", From: a.To, To: h.now(), Given: a.Given, Err: errModelUnsaved}
+		for _, v := range h.Saves {
+			if v.Proc == a.Proc && v.By == "" && v.Is.family() == familyOf(a.Given) {
+				c.To, c.Err = v.When, nil
+				break
+			}
+		}
+		h.Calls = append(h.Calls, c)
+	}
 	for _, e := range h.Entries {
 		_, n, ok := strings.Cut(e.Fault, "#")
 		id, _ := strconv.Atoi(n)

@@ -25,9 +25,17 @@ type modelMode struct {
 	Crashes  bool
 	Admin    bool // the server ends sessions; programs hand in old tokens
 	API      bool // an API that rejects good tokens
+	Clocks   bool // processes whose wall clocks disagree
+	Backups  bool // older records that are put back
+	Forks    bool // a program that knows no lock and refreshes, too
+	Late     bool // calls to the store that take effect after they were given up
+	Logins   bool // logins by an Authenticator
 }
 
 func (m modelMode) calm() bool { return m == modelMode{} }
+
+// disk reports whether calls to the store may go wrong.
+func (m modelMode) disk() bool { return m.Disk || m.Late }
 
 // modelPlan is a run before it begins: a function of its seed alone.
 type modelPlan struct {
@@ -36,8 +44,15 @@ type modelPlan struct {
 	server oauthtest.Options
 	lead   time.Duration
 	revoke bool // Logout revokes
+	ask    bool // Config.Reauthenticate is set
 	steps  []modelStep
 	quiet  time.Duration
+	skews  [modelSlots]time.Duration // of the wall clocks at the start
+
+	// kept are the steps that are taken; nil: all are. doctored, for tests of
+	// the model itself, says what is broken.
+	kept     []int
+	doctored string
 }
 
 // modelStep is something that happens. What does not apply at its time does not
@@ -53,7 +68,9 @@ type modelStep struct {
 	op            string // of the store
 	disk          []diskFault
 	api           oauthtest.Fault
-	lasts         time.Duration // of a standing fault
+	lasts         time.Duration // of a standing fault; what passes before a fork is written
+	login         modelLogin
+	skew          time.Duration
 }
 
 func newModelPlan(seed uint64) modelPlan {
@@ -73,14 +90,26 @@ func newModelPlan(seed uint64) modelPlan {
 	if r.IntN(4) == 0 {
 		p.lead = pick(r, time.Second, time.Minute)
 	}
+	if p.mode.Clocks {
+		for i := range p.skews {
+			p.skews[i] = pickSkew(r)
+		}
+	}
+	p.ask = p.mode.Logins && r.IntN(2) == 0
 	p.plan(r)
 	return p
+}
+
+// pickSkew is by how much a clock is wrong.
+func pickSkew(r *rand.Rand) time.Duration {
+	d := pick(r, 0, time.Second, 20*time.Second, 10*time.Minute, 30*24*time.Hour)
+	return d * time.Duration(1-2*r.IntN(2))
 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
 func pickMode(r *rand.Rand) modelMode {
-	switch r.IntN(10) {
+	switch r.IntN(17) {
 	case 0, 1:
 		return modelMode{}
 	case 2:
@@ -93,9 +122,21 @@ func pickMode(r *rand.Rand) modelMode {
 		return modelMode{Lost: true, Odd: true}
 	case 6:
 		return modelMode{API: true, Outages: true}
+	case 7:
+		return modelMode{Clocks: true}
+	case 8:
+		return modelMode{Backups: true}
+	case 9:
+		return modelMode{Forks: true}
+	case 10:
+		return modelMode{Late: true, Crashes: r.IntN(2) == 0}
+	case 11:
+		return modelMode{Logins: true}
 	}
 	on := func() bool { return r.IntN(2) == 0 }
-	return modelMode{Outages: on(), Lost: on(), Refusals: on(), Odd: on(), Disk: on(), Crashes: on(), Admin: on(), API: on()}
+	seldom := func() bool { return r.IntN(4) == 0 }
+	return modelMode{Outages: on(), Lost: on(), Refusals: on(), Odd: on(), Disk: on(), Crashes: on(), Admin: on(), API: on(),
+		Clocks: seldom(), Backups: seldom(), Forks: seldom(), Late: seldom(), Logins: seldom()}
 }
 
 // plan fills in the steps.
@@ -138,7 +179,26 @@ func (p *modelPlan) scene(r *rand.Rand, at time.Duration) time.Duration {
 	b := (a + 1 + r.IntN(modelSlots-1)) % modelSlots
 	slow := func(d time.Duration) []classed { return []classed{{"", oauthtest.Fault{Name: "slow", Delay: d}}} }
 	add(1, modelStep{do: "until-due", slot: a})
-	switch r.IntN(3) {
+	switch r.IntN(5) {
+	case 3:
+		if p.mode.Late { // an answer that is written down when its process may be dead
+			add(1, modelStep{do: "disk-fault", op: "save", disk: []diskFault{{}, p.late(r)}[r.IntN(2):]})
+			add(time.Millisecond, modelStep{do: "token", slot: a, n: 1})
+			if p.mode.Crashes {
+				add(time.Second, modelStep{do: "crash", slot: a})
+			}
+			add(time.Second, modelStep{do: pick(r, "token", "logout", "get"), slot: b, n: 1})
+			add(time.Minute, modelStep{do: "token", slot: b, n: 1})
+		}
+	case 4:
+		if p.mode.Backups { // an old record meets those who know better, and somebody who does not
+			add(1, modelStep{do: "refresh", slot: a, n: 1})
+			add(time.Second, modelStep{do: pick(r, "token", "logout"), slot: b, n: 1})
+			add(time.Second, modelStep{do: "restore", n: r.IntN(8)})
+			add(time.Second, modelStep{do: "close", slot: b})
+			add(time.Second, modelStep{do: "start", slot: b})
+			add(p.server.AccessLifetime, modelStep{do: "get", slot: pick(r, a, b), n: 1})
+		}
 	case 0: // a rejection while another process refreshes what is due
 		add(1, modelStep{do: "token-fault", token: slow(time.Second)})
 		add(time.Millisecond, modelStep{do: "token", slot: a, n: 1})
@@ -191,6 +251,10 @@ func (p *modelPlan) step(r *rand.Rand) modelStep {
 		s.do = "revoke"
 	case k < 73:
 		s.do, s.flag = "relogin", true // the token of the login that is there
+	case k < 74:
+		s.do = "forget"
+	case k < 75:
+		s.do = "import"
 	default:
 		p.trouble(r, &s)
 	}
@@ -213,6 +277,11 @@ func (p *modelPlan) trouble(r *rand.Rand, s *modelStep) {
 	add(m.Crashes, "crash", "crash")
 	add(m.API, "api-fault")
 	add(m.Admin, "kill", "relogin")
+	add(m.Clocks, "clock")
+	add(m.Backups, "restore", "restore")
+	add(m.Forks, "fork", "fork")
+	add(m.Late, "late", "late")
+	add(m.Logins, "authenticate", "authenticate", "authenticate", "next-login")
 	add(true, "token", "slow-api")
 	s.do = pick(r, kinds...)
 	switch s.do {
@@ -242,7 +311,31 @@ func (p *modelPlan) trouble(r *rand.Rand, s *modelStep) {
 	case "slow-api":
 		s.api = oauthtest.Fault{Name: "slow", Delay: time.Duration(r.Int64N(int64(3 * time.Second)))}
 		s.lasts = time.Duration(r.Int64N(int64(10 * time.Second)))
+	default:
+		p.alien(r, s)
 	}
+}
+
+// alien fills in a step of those that come from outside of the library's world.
+func (p *modelPlan) alien(r *rand.Rand, s *modelStep) {
+	switch s.do {
+	case "clock":
+		s.skew = pickSkew(r)
+	case "restore":
+		s.n = r.IntN(pick(r, 3, 30))
+	case "fork":
+		s.lasts = time.Duration(r.Int64N(int64(pick(r, time.Millisecond, time.Second, p.server.AccessLifetime))))
+	case "late":
+		s.do, s.op, s.disk = "disk-fault", pick(r, "load", "save", "save", "save", "lock", "delete"), []diskFault{p.late(r)}
+	case "authenticate", "next-login":
+		s.login.how = pick(r, "succeeds", "succeeds", "succeeds", "fails", "deaf")
+		s.login.takes = time.Duration(r.Int64N(int64(pick(r, time.Millisecond, 10*time.Second, 2*time.Minute))))
+	}
+}
+
+// late returns a call to the store that is given up, and takes effect.
+func (p *modelPlan) late(r *rand.Rand) diskFault {
+	return diskFault{"late", 12*time.Second + time.Duration(r.Int64N(int64(pick(r, 3*time.Second, 30*time.Second, 2*time.Minute))))}
 }
 
 // outage returns a failure after which nothing is spent.

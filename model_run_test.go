@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,12 @@ type modelWorld struct {
 	logins [modelAccounts][]*oauth2.Token
 	timers []*time.Timer
 	shift  time.Duration // by how much the plan is late
+	skews  [modelSlots]time.Duration
+	dir    string // for plaintext files
+
+	mu   sync.Mutex                  // guards next
+	next [modelAccounts][]modelLogin // what Config.Reauthenticate meets
+	over bool                        // nobody logs in any more; guarded by mu
 }
 
 // modelSource is one Source of a process, with its users' memory.
@@ -47,10 +54,10 @@ type modelSource struct {
 	last string     // the token that was handed out last
 }
 
-// runModel runs a plan in a bubble.
-func runModel(plan modelPlan, verbose bool) *modelHistory {
-	w := &modelWorld{plan: plan, as: oauthtest.New(plan.server)}
-	w.h = &modelHistory{Seed: plan.seed, Mode: plan.mode, Server: plan.server, Start: time.Now(), Origins: map[int]int{}, verbose: verbose}
+// runModel runs a plan in a bubble, with a directory for files.
+func runModel(plan modelPlan, dir string, verbose bool) *modelHistory {
+	w := &modelWorld{plan: plan, as: oauthtest.New(plan.server), skews: plan.skews, dir: dir}
+	w.h = &modelHistory{doctored: plan.doctored, Seed: plan.seed, Mode: plan.mode, Server: plan.server, Start: time.Now(), Origins: map[int]int{}, verbose: verbose}
 	w.disk = &modelDisk{h: w.h, inner: storage.NewMemory(), keys: map[string]int{}, next: map[string][]diskFault{}}
 	w.faults = &modelFaults{h: w.h}
 	w.as.Token.Func(w.faults.token)
@@ -58,12 +65,15 @@ func runModel(plan modelPlan, verbose bool) *modelHistory {
 	for account := range modelAccounts {
 		w.disk.keys[freshtoken.StoreKey(w.config(account))] = account
 	}
-	for _, s := range plan.steps {
+	for i, s := range plan.steps {
+		if plan.kept != nil && !slices.Contains(plan.kept, i) {
+			continue
+		}
 		time.Sleep(time.Until(w.h.Start.Add(s.at + w.shift)))
 		w.take(s)
 	}
 	w.finish()
-	w.h.Entries = w.as.Log()
+	w.h.Entries, w.h.Stats = w.as.Log(), w.as.Stats()
 	w.h.join()
 	return w.h
 }
@@ -79,7 +89,8 @@ func (w *modelWorld) config(account int) freshtoken.Config {
 // boot starts a process.
 func (w *modelWorld) boot(slot int, background bool) *modelProcess {
 	w.all++
-	p := &modelProcess{id: w.all, slot: slot, background: background, locks: map[int]func() error{}}
+	p := &modelProcess{id: w.all, slot: slot, background: background, skew: w.skews[slot], locks: map[int]func() error{}}
+	w.h.boots(modelBoot{Proc: p.id, Skew: p.skew})
 	p.dead, p.cut = context.WithCancel(context.Background())
 	for account := range modelAccounts {
 		cfg := w.config(account)
@@ -88,6 +99,9 @@ func (w *modelWorld) boot(slot int, background bool) *modelProcess {
 		net := modelNet{p, account, w.h, w.as.Transport()}
 		cfg.HTTPClient = &http.Client{Transport: net}
 		cfg.OnEvent = func(e freshtoken.Event) { w.h.event(modelEvent{p.id, account, e.Kind, e.Time}) }
+		if w.plan.ask {
+			cfg.Reauthenticate = w.ordered(p, account)
+		}
 		random := rand.New(rand.NewPCG(w.plan.seed, uint64(p.id*modelAccounts+account)))
 		src, err := freshtoken.NewWithRandom(cfg, random.Float64)
 		if err != nil {
@@ -96,7 +110,7 @@ func (w *modelWorld) boot(slot int, background bool) *modelProcess {
 		p.sources[account] = &modelSource{Source: src, p: p, account: account, client: &http.Client{
 			Transport: &freshtoken.Transport{Source: src, Base: net, Origins: []string{w.as.BaseURL()}}}}
 	}
-	w.h.note("p%d starts, background %v", p.id, background)
+	w.h.note("p%d starts, background %v, its clock is ahead by %v", p.id, background, p.skew)
 	return p
 }
 
@@ -127,6 +141,20 @@ func (w *modelWorld) take(s modelStep) {
 		w.later(s.lasts, func() { w.setDown(false) })
 	case "revoke":
 		w.as.RevokeAccess(w.disk.record(s.account).Access)
+	case "clock":
+		w.skews[s.slot] = s.skew
+		if p != nil {
+			w.users.Go(func() { w.exit(p) })
+			w.slots[s.slot] = w.boot(s.slot, p.background)
+		}
+	case "restore":
+		w.restore(s)
+	case "fork":
+		w.users.Go(func() { w.fork(s) })
+	case "next-login":
+		w.mu.Lock()
+		w.next[s.account] = append(w.next[s.account], s.login)
+		w.mu.Unlock()
 	case "kill":
 		w.h.note("the server ends the session %d", s.account)
 		w.as.RevokeFamily(w.disk.record(s.account).Refresh)
@@ -179,14 +207,23 @@ func (w *modelWorld) use(p *modelProcess, s modelStep) {
 			w.users.Go(func() { src.Close() }) // frees the goroutines, and does nothing else
 		}
 	case "login":
-		tok := w.as.Login(fmt.Sprint(s.account))
-		w.h.Origins[familyOf(tok.RefreshToken)] = s.account
+		tok := w.newLogin(s.account)
 		w.logins[s.account] = append(w.logins[s.account], tok)
 		w.users.Go(func() { w.login(src, tok, s) })
 	case "relogin":
 		if tok := w.oldLogin(s); tok != nil {
 			w.users.Go(func() { w.login(src, tok, s) })
 		}
+	case "authenticate":
+		for range s.n {
+			w.users.Go(func() { w.authenticate(src, s) })
+		}
+	case "forget":
+		w.slots[s.slot] = nil
+		w.users.Go(func() { w.forget(src, s); w.exit(p) })
+	case "import":
+		tok := w.newLogin(s.account)
+		w.users.Go(func() { w.takeOver(src, tok, s) })
 	case "logout":
 		w.users.Go(func() {
 			w.call(src, modelCall{Kind: "logout"}, s, logout)
@@ -206,6 +243,9 @@ func (w *modelWorld) use(p *modelProcess, s modelStep) {
 // any.
 func (w *modelWorld) oldLogin(s modelStep) *oauth2.Token {
 	old := w.logins[s.account]
+	if len(old) == 0 { // the plan has been shrunk
+		return nil
+	}
 	if !s.flag && w.plan.mode.Admin {
 		return old[s.n%len(old)]
 	}
@@ -242,15 +282,7 @@ func (w *modelWorld) call(src *modelSource, c modelCall, s modelStep, f func(con
 
 // ask has a user of a process want a token, or something of the API.
 func (w *modelWorld) ask(src *modelSource, s modelStep) {
-	hand := func(c *modelCall, tok *oauth2.Token, err error) {
-		if c.Err = err; err != nil {
-			return
-		}
-		c.Access, c.Expiry, c.Alive = tok.AccessToken, tok.Expiry, w.as.AccessAlive(tok.AccessToken)
-		src.mu.Lock()
-		defer src.mu.Unlock()
-		src.last = tok.AccessToken
-	}
+	hand := func(c *modelCall, tok *oauth2.Token, err error) { w.hand(src, c, tok, err) }
 	c := modelCall{Kind: s.do, Final: s.do == "final", OneShot: s.do == "post" && s.flag}
 	switch s.do {
 	case "token", "final":
@@ -275,6 +307,17 @@ func (w *modelWorld) ask(src *modelSource, s modelStep) {
 	}
 }
 
+// hand gives a token, or the reason why there is none, to a user.
+func (w *modelWorld) hand(src *modelSource, c *modelCall, tok *oauth2.Token, err error) {
+	if c.Err = err; err != nil {
+		return
+	}
+	c.Access, c.Expiry, c.Alive = tok.AccessToken, tok.Expiry, w.as.AccessAlive(tok.AccessToken)
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.last = tok.AccessToken
+}
+
 // request sends a request to the API.
 func (w *modelWorld) request(ctx context.Context, src *modelSource, c *modelCall) {
 	method, text := http.MethodGet, ""
@@ -286,7 +329,7 @@ func (w *modelWorld) request(ctx context.Context, src *modelSource, c *modelCall
 			body = io.MultiReader(body)
 		}
 	}
-	ctx = context.WithValue(ctx, modelTriesKey{}, new(int))
+	ctx = context.WithValue(ctx, modelTriesKey{}, &c.Tries)
 	req, err := http.NewRequestWithContext(ctx, method, w.as.APIURL("thing"), body)
 	if err != nil {
 		panic(err)
@@ -329,6 +372,9 @@ func (w *modelWorld) finish() {
 	w.disk.mu.Lock()
 	clear(w.disk.next)
 	w.disk.mu.Unlock()
+	w.mu.Lock()
+	w.over = true
+	w.mu.Unlock()
 	w.h.note("all is quiet")
 	time.Sleep(w.plan.quiet)
 	w.users.Wait()
@@ -341,6 +387,12 @@ func (w *modelWorld) finish() {
 	}
 	w.round(false)
 	time.Sleep(w.plan.server.AccessLifetime + time.Second)
+	if w.plan.mode.Backups || w.plan.mode.Forks || w.plan.mode.Late {
+		// Who knows more than the store says so now, and who knows less finds
+		// out.
+		w.round(true)
+		time.Sleep(w.plan.server.AccessLifetime + time.Second)
+	}
 	for account := range modelAccounts {
 		rec := w.disk.record(account)
 		w.h.End[account].Living = rec.alive() && w.as.Alive(rec.Refresh)
@@ -356,6 +408,7 @@ func (w *modelWorld) finish() {
 		}
 	}
 	w.users.Wait()
+	w.leftovers()
 }
 
 // idle looks at the Sources that should have kept themselves fresh.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,8 +27,8 @@ var (
 
 // A diskFault is what goes wrong with one call to the store.
 type diskFault struct {
-	kind string        // "fail", "landed" (takes effect, then fails), "slow" or "hang" (ignores its context)
-	wait time.Duration // for "slow" and "hang"
+	kind string        // "fail", "landed" (takes effect, then fails), "slow", "hang" (ignores its context) or "late" (and its process's death, too)
+	wait time.Duration // for the last three
 }
 
 // modelDisk is the store that all processes share.
@@ -40,6 +41,7 @@ type modelDisk struct {
 	next map[string][]diskFault // for the next calls, by "load", "save" and "lock"
 	down bool                   // all calls but unlocks fail
 	now  [modelAccounts]modelRecord
+	past [modelAccounts][][]byte // all that was ever stored
 }
 
 func (d *modelDisk) draw(op string) diskFault {
@@ -68,70 +70,113 @@ type modelStore struct {
 	p *modelProcess
 }
 
-// begin lets a call meet its fault. land says whether it takes effect.
-func (s modelStore) begin(ctx context.Context, op string) (land bool, err error) {
+// begin lets a call meet its fault. land says whether it takes effect, late
+// that it does so whatever has happened meanwhile.
+func (s modelStore) begin(ctx context.Context, op string) (land, late bool, err error) {
 	f := s.d.draw(op)
 	if f.kind != "" {
 		s.d.h.note("p%d %s meets %s %v", s.p.id, op, f.kind, f.wait)
 		s.d.h.diskFault(s.p.id)
 	}
+	late = f.kind == "late"
 	if f.wait > 0 {
 		alarm := time.NewTimer(f.wait)
 		defer alarm.Stop()
-		var given <-chan struct{}
+		var given, dead <-chan struct{}
 		if f.kind == "slow" {
 			given = ctx.Done()
+		}
+		if !late {
+			dead = s.p.dead.Done()
 		}
 		select {
 		case <-alarm.C:
 		case <-given:
-			return false, ctx.Err()
-		case <-s.p.dead.Done():
+			return false, false, ctx.Err()
+		case <-dead:
+		}
+		if late {
+			s.d.h.lands(modelLate{s.p.id, op, ctx.Err() != nil, s.p.dead.Err() != nil})
 		}
 	}
 	switch {
 	case s.p.dead.Err() != nil:
-		return false, errModelDead
+		return late && op == "save", late, errModelDead
 	case f.kind == "landed":
-		return true, errModelDisk
+		return true, false, errModelDisk
 	case f.kind == "fail":
-		return false, errModelDisk
+		return false, false, errModelDisk
 	}
-	return true, nil
+	return true, late, nil
 }
 
 func (s modelStore) Load(ctx context.Context, key string) ([]byte, error) {
-	if _, err := s.begin(ctx, "load"); err != nil {
+	value, failed := s.d.inner.Load(context.Background(), key)
+	_, late, err := s.begin(ctx, "load")
+	if err != nil {
 		return nil, err
 	}
-	return s.d.inner.Load(context.Background(), key)
+	if !late { // otherwise it is what was there when it was asked for
+		value, failed = s.d.inner.Load(context.Background(), key)
+	}
+	if failed == nil || errors.Is(failed, fs.ErrNotExist) {
+		s.d.h.loaded(modelLoad{Proc: s.p.id, Account: s.d.keys[key], Is: parseModelRecord(value), Late: ctx.Err() != nil})
+	}
+	return shiftTimes(value, -s.p.skew), failed
 }
 
 func (s modelStore) Save(ctx context.Context, key string, value []byte) error {
-	land, err := s.begin(ctx, "save")
+	land, _, err := s.begin(ctx, "save")
 	if !land {
 		return err
 	}
-	s.d.mu.Lock()
-	defer s.d.mu.Unlock()
+	by := ""
 	if s.p.dead.Err() != nil {
-		return errModelDead
+		if by = "ghost"; !errors.Is(err, errModelDead) {
+			return errModelDead
+		}
 	}
-	if err := s.d.inner.Save(context.Background(), key, value); err != nil {
-		return err
-	}
-	account := s.d.keys[key]
-	is := parseModelRecord(value)
-	s.d.h.saved(modelSave{Proc: s.p.id, Account: account, Was: s.d.now[account], Is: is})
-	s.d.now[account] = is
+	s.d.write(s.p.id, key, shiftTimes(value, s.p.skew), by)
 	return err
 }
 
-func (s modelStore) Delete(context.Context, string) error { return errors.New("nobody deletes") }
+func (s modelStore) Delete(ctx context.Context, key string) error {
+	land, _, err := s.begin(ctx, "delete")
+	if land {
+		s.d.write(s.p.id, key, nil, "")
+	}
+	return err
+}
+
+// write changes what is stored; nil: nothing is any more. by says who does if it
+// is not the Source of a living process.
+func (d *modelDisk) write(proc int, key string, value []byte, by string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if value == nil {
+		d.inner.Delete(context.Background(), key)
+	} else {
+		d.inner.Save(context.Background(), key, value)
+	}
+	account := d.keys[key]
+	is := parseModelRecord(value)
+	d.h.saved(modelSave{Proc: proc, Account: account, Was: d.now[account], Is: is, By: by})
+	d.now[account] = is
+	if value != nil {
+		d.past[account] = append(d.past[account], value)
+	}
+}
 
 func (s modelStore) Lock(ctx context.Context, key string) (func() error, error) {
-	if _, err := s.begin(ctx, "lock"); err != nil {
+	_, late, err := s.begin(ctx, "lock")
+	if err != nil {
 		return nil, err
+	}
+	if s.d.h.doctored == "no lock" {
+		return func() error { return nil }, nil
+	}
+	if late {
+		ctx = context.Background()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -148,6 +193,7 @@ func (s modelStore) Lock(ctx context.Context, key string) (func() error, error) 
 type modelProcess struct {
 	id, slot   int
 	background bool
+	skew       time.Duration   // of its wall clock
 	dead       context.Context // done when it has crashed or exited
 	cut        context.CancelFunc
 	sources    [modelAccounts]*modelSource
@@ -247,7 +293,7 @@ func (n modelNet) send(r *http.Request) func(int, error) {
 func (n modelNet) sign(r *http.Request) func(int, error) {
 	s := modelSign{Proc: n.p.id, Account: n.account, Access: strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")}
 	if tries, ok := r.Context().Value(modelTriesKey{}).(*int); ok {
-		*tries++
+		*tries++ // the caller's
 		s.Replay = *tries > 1
 	}
 	id := n.h.signs(s)
@@ -292,11 +338,14 @@ func (f *modelFaults) set(edit func()) {
 func (f *modelFaults) token(r *http.Request, _ int) oauthtest.Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	id, _ := strconv.Atoi(r.Header.Get(modelSendHeader))
+	if f.h.foreign(id) {
+		return oauthtest.Fault{Name: "#" + strconv.Itoa(id)} // nothing happens to the other program
+	}
 	c := f.standing
 	if len(f.queue) > 0 {
 		c, f.queue = f.queue[0], f.queue[1:]
 	}
-	id, _ := strconv.Atoi(r.Header.Get(modelSendHeader))
 	f.h.drawn(id, c)
 	c.fault.Name += "#" + strconv.Itoa(id)
 	return c.fault
