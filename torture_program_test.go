@@ -81,7 +81,7 @@ type target struct {
 	killedAt int64     // the same, in monotonic time
 	stops    []span    // the last one ends when it goes on
 	stopped  bool
-	spared   bool // from kills, until it goes on
+	spared   bool // it is neither to be killed nor to leave
 }
 
 // launch starts a program. Its traces are passed to heard, one by one, with the
@@ -113,7 +113,7 @@ func launch(t *testing.T, setup tortureSetup, heard func(*target, trace, phase))
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.resume(); p.kill(); <-p.over })
+	t.Cleanup(func() { p.spare(false); p.kill(); <-p.over })
 	go func() {
 		defer close(p.over)
 		for dec := json.NewDecoder(stdout); ; {
@@ -151,13 +151,13 @@ func (p *target) kill() bool {
 
 // stop stops the process until resume. It reports whether it has, and in which
 // phase.
-func (p *target) stop(spare bool) (phase, bool) {
+func (p *target) stop() (phase, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped || !p.killed.IsZero() || p.cmd.Process.Signal(syscall.SIGSTOP) != nil {
 		return "", false
 	}
-	p.stopped, p.spared = true, spare
+	p.stopped = true
 	p.stops = append(p.stops, span{monotonic(), 1<<63 - 1})
 	return p.phase, true
 }
@@ -170,14 +170,26 @@ func (p *target) resume() time.Duration {
 		return 0
 	}
 	p.cmd.Process.Signal(syscall.SIGCONT)
-	p.stopped, p.spared = false, false
+	p.stopped = false
 	last := &p.stops[len(p.stops)-1]
 	last.to = monotonic()
 	return time.Duration(last.to - last.from)
 }
 
 // leave has the program end by itself.
-func (p *target) leave() { p.stdin.Close() }
+func (p *target) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.spared {
+		p.stdin.Close()
+	}
+}
+
+func (p *target) spare(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spared = on
+}
 
 func (p *target) isOver() bool {
 	select {

@@ -162,7 +162,7 @@ func (h *torture) logIn() {
 // run does what the test is about.
 func (h *torture) run() {
 	deadline := time.After(*tortureDuration)
-	nextLong := time.Now().Add(10 * time.Second)
+	nextLong := time.Now().Add(15 * time.Second)
 	goal := *tortureProcesses
 	for {
 		select {
@@ -174,10 +174,8 @@ func (h *torture) run() {
 			h.mourn()
 		}
 		if *tortureLong && time.Now().After(nextLong) {
-			nextLong = time.Now().Add(2 * time.Minute)
-			h.aimAt(aim{at: h.oneOf(phasePosting, phasePosting, phaseBefore, phaseAnswered), do: func(p *target) {
-				h.stop(p, longestWait+10*time.Second)
-			}})
+			nextLong = time.Now().Add(3 * time.Minute)
+			h.aimAt(aim{at: h.oneOf(phasePosting, phasePosting, phaseBefore, phaseAnswered), do: h.stopLong})
 		}
 		running := h.running()
 		switch n := h.rnd.IntN(100); {
@@ -194,10 +192,10 @@ func (h *torture) run() {
 		case n < 68:
 			h.aimAt(aim{at: h.anyPhase(), delay: time.Duration(h.rnd.IntN(2)*h.rnd.IntN(60)) * time.Millisecond, do: h.kill})
 		case n < 80:
-			h.stop(running[h.rnd.IntN(len(running))], h.pause())
+			h.stop(running[h.rnd.IntN(len(running))], h.pause(), nil)
 		case n < 86:
 			d := h.pause()
-			h.aimAt(aim{at: h.anyPhase(), do: func(p *target) { h.stop(p, d) }})
+			h.aimAt(aim{at: h.anyPhase(), do: func(p *target) { h.stop(p, d, nil) }})
 		case n < 92:
 			running[h.rnd.IntN(len(running))].leave()
 		default: // who uses it finds out, and has to refresh
@@ -257,13 +255,32 @@ func (h *torture) startAs(setup tortureSetup) *target {
 
 func (h *torture) kill(p *target) { p.kill() }
 
-// stop has a program stand still for so long.
-func (h *torture) stop(p *target, d time.Duration) {
-	in, ok := p.stop(d > longestWait)
-	if !ok {
-		return
+// stopLong has a program stand still for longer than the library waits for
+// anything. It and some others, who are to see what comes of it, are spared
+// until then.
+func (h *torture) stopLong(p *target) {
+	spared := append(h.running(), p)
+	spared = spared[max(len(spared)-4, 0):]
+	spare := func(on bool) {
+		for _, p := range spared {
+			p.spare(on)
+		}
 	}
+	spare(true)
+	h.stop(p, longestWait+10*time.Second, func() { spare(false) })
+}
+
+// stop has a program stand still for so long, and then calls after, if that is
+// not nil.
+func (h *torture) stop(p *target, d time.Duration, after func()) {
+	in, ok := p.stop()
 	h.jobs.Go(func() {
+		if after != nil {
+			defer after()
+		}
+		if !ok {
+			return
+		}
 		select {
 		case <-time.After(d):
 		case <-h.over:
