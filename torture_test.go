@@ -162,7 +162,7 @@ func (h *torture) logIn() {
 // run does what the test is about.
 func (h *torture) run() {
 	deadline := time.After(*tortureDuration)
-	nextLong := time.Now().Add(15 * time.Second)
+	nextLong, nextOverrun := time.Now().Add(15*time.Second), time.Now()
 	goal := *tortureProcesses
 	for {
 		select {
@@ -175,7 +175,13 @@ func (h *torture) run() {
 		}
 		if *tortureLong && time.Now().After(nextLong) {
 			nextLong = time.Now().Add(3 * time.Minute)
-			h.aimAt(aim{at: h.oneOf(phasePosting, phasePosting, phaseBefore, phaseAnswered), do: h.stopLong})
+			h.aimAt(aim{at: h.oneOf(phasePosting, phasePosting, phaseBefore, phaseAnswered), do: func(p *target) {
+				h.stopSpared(p, longestWait+10*time.Second)
+			}})
+		}
+		if time.Now().After(nextOverrun) { // once for certain, beside those that come at random
+			nextOverrun = time.Now().Add(10 * time.Second)
+			h.aimAt(aim{at: phasePosting, do: func(p *target) { h.stopSpared(p, serverWaits+time.Second) }})
 		}
 		running := h.running()
 		switch n := h.rnd.IntN(100); {
@@ -255,10 +261,9 @@ func (h *torture) startAs(setup tortureSetup) *target {
 
 func (h *torture) kill(p *target) { p.kill() }
 
-// stopLong has a program stand still for longer than the library waits for
-// anything. It and some others, who are to see what comes of it, are spared
-// until then.
-func (h *torture) stopLong(p *target) {
+// stopSpared has a program stand still for so long. It and some others, who are
+// to see what comes of it, are spared until then.
+func (h *torture) stopSpared(p *target, d time.Duration) {
 	spared := append(h.running(), p)
 	spared = spared[max(len(spared)-4, 0):]
 	spare := func(on bool) {
@@ -267,7 +272,7 @@ func (h *torture) stopLong(p *target) {
 		}
 	}
 	spare(true)
-	h.stop(p, longestWait+10*time.Second, func() { spare(false) })
+	h.stop(p, d, func() { spare(false) })
 }
 
 // stop has a program stand still for so long, and then calls after, if that is

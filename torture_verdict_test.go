@@ -149,6 +149,22 @@ func (h *torture) killedIn(p *target, requests map[string]oauthtest.Entry) phase
 	return phaseUncommitted
 }
 
+// kills counts the programs that were killed, and how far they had come.
+func (h *torture) kills() (kills int, byPhase map[phase]int) {
+	requests := make(map[string]oauthtest.Entry)
+	for _, e := range h.as.LogOf(oauthtest.TokenEndpoint) {
+		requests[e.Fault] = e
+	}
+	byPhase = make(map[phase]int)
+	for _, p := range h.all {
+		if p.wasKilled() {
+			kills++
+			byPhase[h.killedIn(p, requests)]++
+		}
+	}
+	return kills, byPhase
+}
+
 // judge checks what can only be seen at the end, and records the figures.
 func (h *torture) judge(prefix string) {
 	h.t.Helper()
@@ -157,21 +173,13 @@ func (h *torture) judge(prefix string) {
 	}
 	kinds := h.checkErrors()
 	h.checkLocks()
-	requests := make(map[string]oauthtest.Entry)
-	for _, e := range h.as.LogOf(oauthtest.TokenEndpoint) {
-		requests[e.Fault] = e
-	}
-	kills := 0
-	byPhase := make(map[phase]int)
-	for _, p := range h.all {
-		if p.wasKilled() {
-			kills++
-			byPhase[h.killedIn(p, requests)]++
-		}
-	}
+	kills, byPhase := h.kills()
 	causes := make(map[lossCause]int)
 	for _, l := range h.losses {
 		causes[l.cause]++
+	}
+	if *tortureDuration >= 20*time.Second && (h.figures.overrun == 0 || kills == 0 || h.as.Stats().Refreshes == 0) {
+		h.t.Errorf("%d stops longer than the server waits, %d kills, %d refreshes: this is no torture", h.figures.overrun, kills, h.as.Stats().Refreshes)
 	}
 	record := func(name string, value any) { figures.Record(h.t, prefix+name, fmt.Sprint(value)) }
 	record("time", time.Since(h.started).Round(time.Second))
