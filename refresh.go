@@ -155,6 +155,10 @@ func refusal(r *endpoint.Refusal) *RefreshError {
 	e := &RefreshError{Status: r.Status, Code: r.Code, Description: r.Description}
 	e.judge(r.Header)
 	switch {
+	case r.Broken != nil:
+		if e.Err = r.Broken; e.class == classRefused { // the reason is still to come
+			e.class, e.Temporary = classTransient, true
+		}
 	case r.Status >= 300 && r.Status < 400:
 		e.Err = errors.New("it redirects, which is not followed: if its address has changed, set Endpoint.TokenURL to the new one")
 	case e.class == classRefused && e.Code == "":

@@ -31,10 +31,15 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		p.Failures = r.Pause.Failures + 1
 	}
 	d := max(backoff(p.Failures, s.random()), e.RetryAfter)
-	next := r.with(func(c *record) { c.Mark, c.Padding = nil, "" })
+	next := r.with(func(c *record) {
+		c.Padding = ""
+		if interrupted.IsZero() { // or an earlier attempt may have spent it, whatever has become of this one
+			c.Mark = nil
+		}
+	})
 	if e.salvaged != "" {
 		next.Generation++
-		next.RefreshToken, e.salvaged = e.salvaged, ""
+		next.RefreshToken, next.Mark, e.salvaged = e.salvaged, nil, ""
 		if s.current.Load().rejected {
 			next.AccessToken = ""
 		}

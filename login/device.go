@@ -221,7 +221,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config, asked *askin
 		case errors.As(err, &refused) && refused.Code == "slow_down": // for good
 			p.interval = min(p.interval+slowDown, maxInterval)
 			pause = p.interval
-		case errors.As(err, &lost), errors.As(err, &refused) && refused.Code == "" && busy(refused.Status):
+		case errors.As(err, &lost), errors.Is(err, errBroken), errors.As(err, &refused) && refused.Code == "" && busy(refused.Status):
 			trouble = err
 			pause = min(2*pause, maxInterval) // the connection, or the server, has difficulties: less often
 		default:

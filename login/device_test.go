@@ -104,6 +104,24 @@ func TestDevice(t *testing.T) {
 		}
 		wantGaps(t, as, 5*time.Second, 10*time.Second, 15*time.Second, 15*time.Second, 20*time.Second)
 	})
+	inBubble(t, "R8628-3.5-net a poll whose refusal breaks off is not the end", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		for at := range 20 {
+			pending := oauthtest.Error(400, "authorization_pending")
+			pending.Truncate = at - 1 // -1: before the first byte
+			as.Token.Next(pending)
+		}
+		v := &viewer{as: as, after: time.Second}
+		tok, err := login.Ensure(t.Context(), source(t, config(as)), v.device())
+		if errors.Is(err, login.ErrExpired) { // slower and slower
+			err = nil
+		} else if err == nil && !as.AccessAlive(tok.AccessToken) {
+			t.Error("the token is not alive")
+		}
+		if n := len(polls(as)); err != nil || n < 5 {
+			t.Errorf("%d polls, error %v", n, err)
+		}
+	})
 	inBubble(t, "R8628-3.5-net dropped connections slow it down, and it goes on", func(t *testing.T) {
 		as := oauthtest.New(oauthtest.Options{})
 		as.Token.Next(oauthtest.Refuse(), oauthtest.Drop(), oauthtest.Unavailable(""), oauthtest.Error(400, "authorization_pending"))

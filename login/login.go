@@ -49,6 +49,9 @@ func (a Auto) Elsewhere(ctx context.Context) { a.Loopback.Elsewhere(ctx) }
 // grantTime bounds one request to the server.
 const grantTime = 30 * time.Second
 
+// errBroken is about a refusal that broke off before it gave its reason.
+var errBroken = errors.New("token endpoint")
+
 // exchange sends a grant to the token endpoint, once. secrets are what the grant
 // has of those.
 func exchange(ctx context.Context, cfg *freshtoken.Config, form url.Values, secrets ...string) (*oauth2.Token, error) {
@@ -61,6 +64,9 @@ func exchange(ctx context.Context, cfg *freshtoken.Config, form url.Values, secr
 	}
 	tok, err := answer.Token(start, cfg.AcceptFormEncoded, cfg.AssumeBearer)
 	if refused := new(endpoint.Refusal); errors.As(err, &refused) {
+		if refused.Broken != nil {
+			return nil, fmt.Errorf("%w: %w", errBroken, refused.Broken)
+		}
 		return nil, refusal("token endpoint", refused, append(secrets, cfg.OAuth2.ClientSecret)...)
 	}
 	if err != nil {

@@ -33,6 +33,10 @@ type Refusal struct {
 	Status            int
 	Header            http.Header
 	Code, Description string // RFC 6749 section 5.2, inert
+
+	// Broken is why the answer broke off before it gave its reason; nil: it
+	// did not.
+	Broken error
 }
 
 func (r *Refusal) Error() string {
@@ -44,7 +48,11 @@ func (a *Answer) Refusal() *Refusal {
 	all, _, _ := a.Members()
 	code, _ := Text(all["error"])
 	description, _ := Text(all["error_description"])
-	return &Refusal{Status: a.Status, Header: a.Header, Code: Sanitize(code, 64), Description: Sanitize(description, 200)}
+	r := &Refusal{Status: a.Status, Header: a.Header, Code: Sanitize(code, 64), Description: Sanitize(description, 200)}
+	if a.err != nil && code == "" {
+		r.Broken = fmt.Errorf("the answer broke off: %w", a.err)
+	}
+	return r
 }
 
 // An UnusableError is about an answer that ought to have a token, and has none
