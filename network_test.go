@@ -17,9 +17,11 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// networkAll cuts at every byte by every means. Otherwise each byte of what is
-// encrypted is cut by one of them.
-var networkAll = flag.Bool("network.all", false, "cut each byte of each connection by every means")
+// Without flags a share of the bytes is cut, each in one of the ways.
+var (
+	networkStride = flag.Int("network.stride", 4, "cut at each n-th byte of a connection")
+	networkAll    = flag.Bool("network.all", false, "cut in all ways at each byte, not in one of them")
+)
 
 // A network is a strict server, a session that needs a refresh, and what lies
 // between the two.
