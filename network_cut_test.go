@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,6 +55,7 @@ type line struct {
 	proxy   *faultproxy.Proxy
 	tls     *tls.Config // of clients; nil: plain HTTP
 	path    string
+	warm    bool // each refresh finds a connection that was used before
 	current atomic.Pointer[lineServer]
 }
 
@@ -106,9 +108,13 @@ func (s *lineServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !a.whole {
 		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), broken{}))
 	}
-	before := len(s.as.Log())
+	if r.URL.Path != "/token" {
+		s.as.ServeHTTP(w, r)
+		return
+	}
+	before := len(s.as.LogOf(oauthtest.TokenEndpoint))
 	defer func() {
-		after := s.as.LogAfter(before)
+		after := s.as.LogOf(oauthtest.TokenEndpoint)[before:]
 		for _, e := range after {
 			a.committed = a.committed || e.Outcome == oauthtest.Granted
 		}
@@ -244,6 +250,9 @@ func (l *line) cut(plan faultproxy.Plan, y *tally) bool {
 		return inMemory{n.as}.RoundTrip(req)
 	})}
 	failed := l.t.Failed()
+	if l.warm {
+		l.use(c)
+	}
 	o := n.refresh()
 	settled()
 	_, _, carriedOut := l.proxy.Bytes()
@@ -263,6 +272,19 @@ func (l *line) cut(plan faultproxy.Plan, y *tally) bool {
 		y.add("request", o.class)
 	}
 	return true
+}
+
+// use has a connection opened that is idle afterwards.
+func (l *line) use(c *lineClient) {
+	l.t.Helper()
+	req, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, strings.TrimSuffix(l.path, "token")+"login", nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if resp, err := c.RoundTrip(req); err == nil { // or the plan is about this request
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
 }
 
 // judge compares what the library has made of the first attempt with what
@@ -350,4 +372,36 @@ func TestNetworkCuts(t *testing.T) {
 		t.Error("some outcome never came")
 	}
 	figures.Record(t, "networks.cuts.wrong", "0")
+}
+
+// A connection that has served before is killed just as the refresh is written,
+// or later: net/http, which repeats requests for less, does not repeat this one.
+func TestNetworkReusedConnections(t *testing.T) {
+	y := new(tally)
+	for _, protocol := range []string{"http/1.1", "https/1.1", "h2"} {
+		for _, response := range []bool{false, true} {
+			l := newLine(t, protocol)
+			l.warm = true
+			// How much the first request takes.
+			l.current.Store(&lineServer{as: oauthtest.New(oauthtest.Options{}), arrivals: map[string][]arrival{}})
+			c := l.client(faultproxy.Plan{})
+			l.use(c)
+			request, resp, _ := l.proxy.Bytes()
+			c.end()
+			at := request
+			if response {
+				at = resp
+			}
+			for i, stride := 0, 4**networkStride; i < maxBytes; i += stride {
+				do := []faultproxy.Action{faultproxy.Close, faultproxy.Reset, faultproxy.HalfClose, faultproxy.Stall}[i/stride%4]
+				if !l.cut(faultproxy.Plan{Do: do, Response: response, At: at + i}, y) || t.Failed() {
+					break
+				}
+			}
+		}
+	}
+	if y.counts[unknown] == 0 {
+		t.Error("no cut left the outcome unknown")
+	}
+	figures.Record(t, "networks.reused", strconv.Itoa(y.counts["request"]+y.counts["response"]+y.counts["handshake"]))
 }

@@ -133,7 +133,7 @@ func classify(status int, h http.Header, code string) class {
 		return classEnded
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable, status == http.StatusRequestTimeout:
 		return classTransient
-	case status >= 500:
+	case status >= 500, status < 200: // of which no answer may consist
 		return classUnknown
 	case slices.Contains(deniedCodes, code):
 		return classDenied

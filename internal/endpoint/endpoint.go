@@ -149,6 +149,10 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 	if basic != "" {
 		req.Header.Set("Authorization", basic)
 	}
+	// What comes after an answer on a connection that is kept, net/http prints
+	// to the program's log, and it may be the rest of the answer. There is no
+	// other request for a long while.
+	req.Close = true
 	client := *c.http
 	client.Transport = b.over(client.Transport)
 	resp, err := client.Do(req)
