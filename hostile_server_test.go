@@ -63,6 +63,9 @@ func TestHostileMembers(t *testing.T) {
 	for what, value := range hostileValues() {
 		inBubble(t, "R6749-10.14 "+what, func(t *testing.T) {
 			for _, member := range members {
+				if len(value) > 1<<19 && member != "access_token" && member != "refresh_token" {
+					continue // it takes long, and TestHostileErrorTexts has the others
+				}
 				n++
 				hostileMember(t, member, value)
 			}
@@ -269,9 +272,13 @@ func TestRedirectsEverywhere(t *testing.T) {
 func TestHostileErrorTexts(t *testing.T) {
 	for what, value := range hostileValues() {
 		inBubble(t, "R6749-5.2 "+what, func(t *testing.T) {
-			for _, status := range []int{400, 401, 500, 200} {
+			statuses, short := []int{400, 401, 500, 200}, value
+			if len(value) > 1<<19 { // once is enough, and an answer has a megabyte at most
+				statuses, short = statuses[:1], `"invalid_grant"`
+			}
+			for _, status := range statuses {
 				w, src := expired(t, oauthtest.Options{}, func(c *freshtoken.Config) { c.RevocationURL = "https://oauth.test/revoke" })
-				answer := oauthtest.JSON(status, `{"error":`+value+`,"error_description":`+value+`,"error_uri":`+value+`}`)
+				answer := oauthtest.JSON(status, `{"error_description":`+value+`,"error":`+short+`,"error_uri":`+short+`}`)
 				w.as.Token.Always(answer)
 				_, err := src.Token(t.Context())
 				if err == nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ type life struct {
 }
 
 // lead starts a life. Everything that its functions see is kept.
-func lead(t *testing.T, store func(dir string) (freshtoken.Store, error)) *life {
+func lead(t *testing.T, store func(c *canary.Canary, dir string) (freshtoken.Store, error)) *life {
 	t.Helper()
 	dir := t.TempDir()
 	l := &life{world: newWorld(t, oauthtest.Options{ClientSecret: leakClientSecret, PollInterval: time.Second}), dir: dir, c: canary.New()}
@@ -56,7 +57,7 @@ func lead(t *testing.T, store func(dir string) (freshtoken.Store, error)) *life 
 	l.browser = l.as.Browser()
 	l.browser.Transport = l.c.Transport(l.browser.Transport)
 	var err error
-	if l.store, err = store(filepath.Join(dir, "sessions")); errors.Is(err, errors.ErrUnsupported) {
+	if l.store, err = store(l.c, filepath.Join(dir, "sessions")); errors.Is(err, errors.ErrUnsupported) {
 		t.Skipf("a file store needs kernel locks, which this system lacks: %v", err)
 	} else if err != nil {
 		t.Fatal(err)
@@ -178,8 +179,27 @@ func (l *life) spend(src *freshtoken.Source, faults ...oauthtest.Fault) {
 }
 
 // passphraseStore and keyStore are where the sessions of lives are.
-func passphraseStore(dir string) (freshtoken.Store, error) {
+func passphraseStore(_ *canary.Canary, dir string) (freshtoken.Store, error) {
 	return storage.NewFile(dir, storage.Passphrase(func() ([]byte, error) { return []byte(leakPassphrase), nil }))
+}
+
+func keyStore(t *testing.T) func(*canary.Canary, string) (freshtoken.Store, error) {
+	key := filepath.Join(t.TempDir(), "key")
+	return func(c *canary.Canary, dir string) (freshtoken.Store, error) {
+		store, err := storage.NewFile(dir, storage.KeyFile(key))
+		if err != nil {
+			return nil, err
+		}
+		if err := store.Save(t.Context(), "made to have a key", []byte("x")); err != nil {
+			return nil, err
+		}
+		if err := store.Delete(t.Context(), "made to have a key"); err != nil {
+			return nil, err
+		}
+		data, err := os.ReadFile(key)
+		c.Secret("the key", string(data))
+		return store, err
+	}
 }
 
 // The whole life of sessions, with all that can go wrong in it.
@@ -195,7 +215,11 @@ func TestNothingLeaks(t *testing.T) {
 	secrets, texts, files, foreign := 0, 0, 0, 0
 	for name, live := range lives {
 		t.Run(name, func(t *testing.T) {
-			l := lead(t, passphraseStore)
+			store := keyStore(t)
+			if strings.HasPrefix(name, "ASVS") {
+				store = passphraseStore // which takes its time
+			}
+			l := lead(t, store)
 			log.SetOutput(l.c.Writer("the log"))
 			live(t, l)
 			l.visits.Wait()
@@ -281,13 +305,12 @@ func echoingLife(t *testing.T, l *life) {
 		func(s string) string { return "..." + s[len(s)/2:] },
 		func(s string) string { return "(" + s[7:len(s)-3] + ")" },
 	} {
-		for _, member := range []string{"error", "error_description", "error_uri"} {
-			for _, status := range []int{200, 400, 500} {
-				ask(member, status, part, "")
-			}
+		for _, member := range []string{"error", "error_description"} {
+			ask(member, 400, part, "")
 		}
 		ask("error_description", 401, part, leakClientSecret)
 	}
+	ask("error_description", 500, func(s string) string { return s }, "")
 	tok := l.login(src)
 	l.as.Revocation.Next(oauthtest.JSON(400, `{"error":"x","error_description":"`+tok.RefreshToken[9:]+`"}`))
 	l.look(src, src.Logout(t.Context()), src.Close())

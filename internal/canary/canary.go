@@ -36,6 +36,7 @@ type Canary struct {
 	secrets map[string]string // and what each is
 	shown   []sight
 	seen    map[[sha256.Size]byte]bool
+	writers []*writer
 	servers []server
 	foreign int // requests to hosts that are no server's
 	files   int
@@ -116,22 +117,32 @@ func Spill(values ...any) string {
 }
 
 // Writer keeps what is written to it: a log, or the output of a process.
-func (c *Canary) Writer(where string) io.Writer { return &writer{c: c, where: where} }
+func (c *Canary) Writer(where string) io.Writer {
+	w := &writer{where: where}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writers = append(c.writers, w)
+	return w
+}
 
+// writer keeps everything in one piece, lest a secret be parted.
 type writer struct {
-	c     *Canary
 	where string
 	mu    sync.Mutex // guards all
 	all   []byte
 }
 
-// Write keeps all that was written so far, lest a secret be parted.
 func (w *writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.all = append(w.all, p...)
-	w.c.Text(w.where, w.all)
 	return len(p), nil
+}
+
+func (w *writer) text() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return bytes.Clone(w.all)
 }
 
 // Files keeps the names and the bytes of all files below dir: also of those that
@@ -179,7 +190,11 @@ func (c *Canary) Leaks() (all []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := newNeedles(c.secrets)
-	for _, s := range c.shown {
+	shown := slices.Clone(c.shown)
+	for _, w := range c.writers {
+		shown = append(shown, sight{w.where, w.text()})
+	}
+	for _, s := range shown {
 		for _, kind := range n.in(s.text) {
 			all = append(all, fmt.Sprintf("%s: %s is in it", s.where, kind))
 		}
@@ -208,7 +223,7 @@ func newNeedles(secrets map[string]string) needles {
 			n.add(base64.URLEncoding.EncodeToString(data), kind+", in base64,", piece/3*4)
 		}
 		decimal := strings.Trim(fmt.Sprint([]byte(secret)), "[]")
-		n.add(decimal, kind+", in numbers,", len(decimal)/2)
+		n.add(decimal, kind+", in numbers,", 3*piece)
 	}
 	return n
 }
