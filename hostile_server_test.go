@@ -30,7 +30,7 @@ func hostileValues() map[string]string {
 		"a space":         `"a b"`,
 		"a terminal":      `"\u001b]0;title\u0007\u001b[2J"`,
 		"C1 controls":     `"\u009b2J"`,
-		"unicode":         quoted("tökén‮gnirts"),
+		"unicode":         quoted("tökén\u202egnirts"),
 		"half a rune":     `"\ud83d"`,
 		"JSON":            `"{\"access_token\":\"at\",\"admin\":true}"`,
 		"quotes":          `"\"><script>alert(1)</script>\\"`,
