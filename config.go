@@ -59,7 +59,9 @@ type Config struct {
 	// every refresh has; its CheckRedirect does not: redirects are not
 	// followed. It must not send a request again by itself, as clients that
 	// retry do: many servers end the session when they see a refresh token
-	// twice.
+	// twice. Its RoundTripper can have the body of a request again (GetBody) as
+	// long as nobody has read it, which keeps net/http from doing so. No
+	// connection is kept after a request.
 	HTTPClient *http.Client
 
 	// Refresher replaces the refresh_token grant. Nil: that grant.

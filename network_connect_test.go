@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -186,4 +187,56 @@ func testUnsentInTime(t *testing.T) int {
 		})
 	}
 	return len(tests)
+}
+
+// What transports of programs say proves as much as it proves.
+func TestNetworkForeignTransports(t *testing.T) {
+	opaque := errors.New("it did not work out")
+	refusal := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	for _, tt := range []struct {
+		name, class string
+		way         roundTripper
+	}{
+		{"an error before the form was read", unsent, func(*http.Request) (*http.Response, error) { return nil, opaque }},
+		{"an error after it was", unknown, func(req *http.Request) (*http.Response, error) {
+			io.Copy(io.Discard, req.Body)
+			return nil, opaque
+		}},
+		{"a refused connection, of a transport that reads first", unsent, func(req *http.Request) (*http.Response, error) {
+			io.Copy(io.Discard, req.Body)
+			return nil, refusal
+		}},
+		{"a refused connection after one that was not", unknown, func(req *http.Request) (*http.Response, error) {
+			trace := httptrace.ContextClientTrace(req.Context())
+			trace.GetConn("")
+			trace.GotConn(httptrace.GotConnInfo{})
+			io.Copy(io.Discard, req.Body)
+			return nil, refusal
+		}},
+		{"one that wants the form again", unknown, func(req *http.Request) (*http.Response, error) {
+			io.Copy(io.Discard, req.Body)
+			if _, err := req.GetBody(); err == nil {
+				t.Error("there is a second copy of the form")
+			}
+			return nil, opaque
+		}},
+		{"one that reads when it is over", unsent, func(req *http.Request) (*http.Response, error) {
+			t.Cleanup(func() {
+				if n, err := req.Body.Read(make([]byte, 10)); n > 0 || err == nil {
+					t.Errorf("%d bytes can be read of a request that counts as unsent", n)
+				}
+			})
+			return nil, opaque
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNetwork(t)
+			n.by = []http.RoundTripper{tt.way, inMemory{n.as}}
+			o := n.refresh()
+			if o.class != tt.class {
+				t.Errorf("the attempt counts as %s, want %s: %v", o.class, tt.class, o.first)
+			}
+			n.check(o, false)
+		})
+	}
 }

@@ -19,7 +19,7 @@ import (
 
 // Without flags a share of the bytes is cut, each in one of the ways.
 var (
-	networkStride = flag.Int("network.stride", 4, "cut at each n-th byte of a connection")
+	networkStride = flag.Int("network.stride", 7, "cut at each n-th byte of a connection")
 	networkAll    = flag.Bool("network.all", false, "cut in all ways at each byte, not in one of them")
 )
 
