@@ -5,12 +5,10 @@ package keyring
 import (
 	"context"
 	"errors"
-	"net"
-	"os/exec"
-	"strings"
+
+	gokeyring "github.com/zalando/go-keyring"
 
 	"github.com/freshtoken/freshtoken/internal/secretservice"
-	"github.com/godbus/dbus/v5"
 )
 
 const (
@@ -22,9 +20,8 @@ const (
 	itemLimit = 32 << 10
 )
 
-// precheck asks the Secret Service whether it can be used. go-keyring must not
-// be called otherwise: without a bus it starts one, before a locked collection
-// it waits for a prompt without end, and every prompt leaks goroutines.
+// precheck asks the Secret Service whether it can be used, with a deadline: the
+// call itself has none.
 func precheck(ctx context.Context, prompt bool) error {
 	check := secretservice.Check
 	if prompt {
@@ -33,9 +30,9 @@ func precheck(ctx context.Context, prompt bool) error {
 	return failureOf(check(ctx))
 }
 
-// confirmAbsent asks for the item in all collections, as go-keyring looks into
-// one only. That may be another one today than it was when the item was
-// written: KeePassXC makes the database whose tab is shown the default one.
+// confirmAbsent asks for the item in all collections, as a call looks into one
+// only. That may be another one today than it was when the item was written:
+// KeePassXC makes the database whose tab is shown the default one.
 func confirmAbsent(ctx context.Context, service, account string) error {
 	unlocked, locked, err := secretservice.Search(ctx, service, account)
 	switch {
@@ -50,11 +47,14 @@ func confirmAbsent(ctx context.Context, service, account string) error {
 	return nil
 }
 
-// failureOf makes a *failure of an error of package secretservice.
+// failureOf makes a *failure of an error of package secretservice, unless that
+// is its "not found".
 func failureOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, secretservice.ErrNotFound):
+		return gokeyring.ErrNotFound
 	case err == secretservice.ErrLocked: // which says no more than ours
 		return fail(ErrLocked, nil)
 	case errors.Is(err, secretservice.ErrLocked):
@@ -71,28 +71,21 @@ func failureOf(err error) error {
 	return fail(ErrUnavailable, err)
 }
 
-// systemKind returns the kind of an error of go-keyring's Secret Service
-// client, or nil if it is unknown.
-func systemKind(err error) error {
-	var reply dbus.Error
-	if errors.As(err, &reply) {
-		switch {
-		case reply.Name == "org.freedesktop.Secret.Error.IsLocked":
-			return ErrLocked
-		case reply.Name == "org.freedesktop.DBus.Error.Disconnected", secretservice.NamesNoProvider(reply.Name):
-			return ErrUnavailable
-		}
-		return nil
-	}
-	var operation *net.OpError
-	var program *exec.Error
-	switch {
-	case errors.Is(err, dbus.ErrClosed), errors.As(err, &operation), errors.As(err, &program):
-		return ErrUnavailable
-	// go-keyring has no value for this one, which is what a prompt that was
-	// dismissed, or could not be shown, ends in.
-	case strings.HasPrefix(err.Error(), "failed to unlock correct collection"):
-		return ErrLocked
-	}
-	return nil
+// systemKind knows nothing: what the Secret Service says, failureOf has named.
+func systemKind(error) error { return nil }
+
+// osKeyring is the Secret Service.
+type osKeyring struct{}
+
+func (osKeyring) Get(service, account string) (string, error) {
+	text, err := secretservice.Get(service, account)
+	return text, failureOf(err)
+}
+
+func (osKeyring) Set(service, account, text string) error {
+	return failureOf(secretservice.Set(service, account, text))
+}
+
+func (osKeyring) Delete(service, account string) error {
+	return failureOf(secretservice.Delete(service, account))
 }

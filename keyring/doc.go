@@ -74,8 +74,17 @@
 // other collections before it counts as absent, as the default one may have
 // changed: KeePassXC makes it the database whose tab is shown. An item that is
 // found elsewhere, or is locked there, is an error that says so. (Of a locked
-// database that is not the default one KeePassXC tells nothing.) The item's text crosses the bus as it is: the
-// bus belongs to the user, like the keyring. FreeBSD and DragonFly need cgo.
+// database that is not the default one KeePassXC tells nothing.) The item's text
+// crosses the bus as it is: the bus belongs to the user, like the keyring. Items
+// are those that github.com/zalando/go-keyring would find. FreeBSD and DragonFly
+// need cgo.
+//
+// KeePassXC asks whether a program may read or write an item, unless that is
+// turned off in its settings, and once for each process: give Options.Timeout the
+// time for it, or prefer a [Key], which is read once. Its version 2.7.4, which
+// saves after every change by default, crashes when many items are created in
+// quick succession, by whatever program; a session that fits one item, as any
+// ordinary one does, is created once, and from then on replaced.
 //
 // # macOS
 //

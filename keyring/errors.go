@@ -131,7 +131,7 @@ var errAbsent = errors.New("not found in the keyring")
 var errElsewhere = errors.New("the item is in a collection that is not the default one")
 
 // elsewhere is what becomes of "not found" where the keyring has the item after
-// all, though not where go-keyring looks.
+// all, though not where a call looks.
 func elsewhere() *failure {
 	return &failure{
 		text: errElsewhere.Error() + ": make the collection that holds it the default one " +
@@ -140,9 +140,12 @@ func elsewhere() *failure {
 	}
 }
 
-// classify makes an error of this package of what go-keyring returned: nil,
+// classify makes an error of this package of what a backend returned: nil,
 // errAbsent or a *failure.
 func classify(err error) error {
+	if f, ok := err.(*failure); ok {
+		return f
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -10,8 +10,7 @@ import (
 
 // How long the gate stays shut after a call that did not end well, or the
 // check asks nobody. Refusals double the time, because each of them has put a
-// prompt before somebody, or has cost go-keyring goroutines that it never gets
-// back.
+// prompt before somebody, or may have.
 const (
 	pauseFirst = 10 * time.Second
 	pauseLast  = time.Hour
@@ -160,8 +159,8 @@ func (g *gate) takeTurn(ctx context.Context) error {
 }
 
 // run makes the call if the check lets it. A panic of the backend is a failure
-// like others: go-keyring's client panics when the bus goes away under a
-// prompt, and in a goroutine of ours that would end the program.
+// like others: clients of keyrings have panicked over odd answers, and in a
+// goroutine of ours that would end the program.
 func (g *gate) run(ctx context.Context, c *call) (text string, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -207,7 +207,10 @@ func (s *items) put(ctx context.Context, owner, account, text string) error {
 	case err != nil:
 		return err
 	case got != text:
-		return during("writing", fail(nil, errAltered))
+		// Perhaps what it had before: that, too, is a success that was none.
+		err := fail(nil, errAltered)
+		s.gate.refused(err)
+		return during("writing", err)
 	}
 	s.gate.allowed()
 	return nil

@@ -37,7 +37,7 @@ func realMode(t *testing.T) string {
 // works reports whether the keyring of this mode does what it should.
 func works(mode string) bool {
 	switch mode {
-	case "gnome-keyring", "system", "ok", "slow":
+	case "gnome-keyring", "keepassxc", "system", "ok", "slow":
 		return true
 	}
 	return false

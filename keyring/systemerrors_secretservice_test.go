@@ -3,29 +3,22 @@
 package keyring_test
 
 import (
-	"errors"
-	"net"
-	"os"
-	"os/exec"
-	"syscall"
+	"fmt"
+	"io/fs"
 
-	"github.com/godbus/dbus/v5"
-
+	"github.com/freshtoken/freshtoken/internal/secretservice"
 	"github.com/freshtoken/freshtoken/keyring"
 )
 
-// systemErrors are what go-keyring has been seen to return.
+// systemErrors are those of the Secret Service.
 var systemErrors = []errorOfKind{
-	{&exec.Error{Name: "dbus-launch", Err: exec.ErrNotFound}, keyring.ErrUnavailable},
-	{&net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.ENOENT)}, keyring.ErrUnavailable},
-	{&net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, keyring.ErrUnavailable},
-	{dbus.Error{Name: "org.freedesktop.DBus.Error.ServiceUnknown"}, keyring.ErrUnavailable},
-	{dbus.Error{Name: "org.freedesktop.DBus.Error.NoReply"}, keyring.ErrUnavailable},
-	{dbus.Error{Name: "org.freedesktop.DBus.Error.AccessDenied"}, keyring.ErrUnavailable},
-	{dbus.Error{Name: "org.freedesktop.DBus.Error.Spawn.PermissionsInvalid"}, keyring.ErrUnavailable},
-	{dbus.ErrClosed, keyring.ErrUnavailable},
-	{dbus.Error{Name: "org.freedesktop.Secret.Error.IsLocked"}, keyring.ErrLocked},
-	{errors.New("failed to unlock correct collection '/org/freedesktop/secrets/aliases/default'"), keyring.ErrLocked},
-	{dbus.Error{Name: "org.freedesktop.DBus.Error.Failed", Body: []any{"Couldn't create item"}}, nil},
-	{dbus.Error{Name: "org.freedesktop.Secret.Error.NoSuchObject"}, nil},
+	{keyring.FailureOf(secretservice.ErrNotFound), fs.ErrNotExist},
+	{keyring.FailureOf(secretservice.ErrNoBus), keyring.ErrUnavailable},
+	{keyring.FailureOf(secretservice.ErrDeadBus), keyring.ErrUnavailable},
+	{keyring.FailureOf(secretservice.ErrNoProvider), keyring.ErrUnavailable},
+	{keyring.FailureOf(secretservice.ErrNoCollection), keyring.ErrUnavailable},
+	{keyring.FailureOf(secretservice.ErrLocked), keyring.ErrLocked},
+	{keyring.FailureOf(fmt.Errorf("%w (Cannot create the item)", secretservice.ErrLocked)), keyring.ErrLocked},
+	{keyring.FailureOf(fmt.Errorf("%w (Cannot create the item)", secretservice.ErrBroken)), nil},
+	{keyring.FailureOf(secretservice.ErrTimeout), keyring.ErrTimeout},
 }

@@ -1,11 +1,14 @@
 //go:build (dragonfly && cgo) || (freebsd && cgo) || linux || netbsd || openbsd
 
-// Package secretservice asks the Secret Service of the session bus whether it
-// can be used, without ever prompting, starting a bus or hanging.
+// Package secretservice is a client of the Secret Service of the session bus:
+// it asks whether the service can be used, without ever prompting, starting a
+// bus or hanging, and reads, writes and deletes items.
 //
-// It looks where github.com/zalando/go-keyring looks: at the same bus address,
-// and at the collection "login" before the default one. Its build constraint
-// is go-keyring's own for the Secret Service.
+// It finds what github.com/zalando/go-keyring stores: at the same bus address,
+// in the collection "login" before the default one, under the same attributes.
+// Its build constraint is go-keyring's own for the Secret Service. Unlike that,
+// it has a connection of its own for each call. So nothing is left of a call
+// that was refused, and no call gets the answer of another one's prompt.
 package secretservice
 
 import (
@@ -35,6 +38,7 @@ const (
 	busName    = "org.freedesktop.secrets"
 	service    = "org.freedesktop.Secret.Service"
 	collection = "org.freedesktop.Secret.Collection"
+	item       = "org.freedesktop.Secret.Item"
 	prompt     = "org.freedesktop.Secret.Prompt"
 	properties = "org.freedesktop.DBus.Properties"
 
@@ -70,7 +74,7 @@ func Unlock(ctx context.Context) error {
 		if err := c.locked(path); !errors.Is(err, ErrLocked) {
 			return err
 		}
-		if err := c.unlock(path); err != nil {
+		if err := c.open(path); err != nil {
 			return err
 		}
 		return c.locked(path)
@@ -78,15 +82,13 @@ func Unlock(ctx context.Context) error {
 }
 
 // Search counts the items that all collections together have for a service and
-// a username, as go-keyring calls the attributes of its items: those that can be
-// read, and those that are locked. It needs no unlocked collection and prompts
+// a username: those that can be read, and those that are locked. It needs no unlocked collection and prompts
 // nobody. What a locked collection does not tell (KeePassXC tells nothing of a
 // locked database) it cannot count.
 func Search(ctx context.Context, serviceName, username string) (unlocked, locked int, err error) {
 	err = visit(ctx, func(c *client) error {
 		var open, shut []dbus.ObjectPath
-		attributes := map[string]string{"service": serviceName, "username": username}
-		if err := c.call(root, service+".SearchItems", []any{attributes}, &open, &shut); err != nil {
+		if err := c.call(root, service+".SearchItems", []any{attributesOf(serviceName, username)}, &open, &shut); err != nil {
 			return c.fault(ErrBroken, err)
 		}
 		unlocked, locked = len(open), len(shut)
@@ -102,7 +104,7 @@ type client struct {
 }
 
 // visit connects to the session bus, calls f, and disconnects. The connection
-// is not shared with go-keyring, so that closing it, which is what ends every
+// is not shared with anybody, so that closing it, which is what ends every
 // pending call, disturbs nobody.
 func visit(ctx context.Context, f func(*client) error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -170,13 +172,15 @@ func (c *client) fault(kind, cause error) error {
 		return because(ErrTimeout, c.ctx.Err())
 	}
 	var reply dbus.Error
-	if errors.As(cause, &reply) {
-		switch {
-		case NamesNoProvider(reply.Name):
-			kind = ErrNoProvider
-		case reply.Name == "org.freedesktop.Secret.Error.IsLocked":
-			kind = ErrLocked
+	switch {
+	case !errors.As(cause, &reply):
+		if !c.conn.Connected() {
+			kind = ErrDeadBus
 		}
+	case NamesNoProvider(reply.Name):
+		kind = ErrNoProvider
+	case reply.Name == "org.freedesktop.Secret.Error.IsLocked":
+		kind = ErrLocked
 	}
 	return because(kind, cause)
 }
@@ -201,7 +205,7 @@ func (c *client) call(path dbus.ObjectPath, method string, args []any, out ...an
 	return c.conn.Object(busName, path).CallWithContext(c.ctx, method, 0, args...).Store(out...)
 }
 
-// collection finds the collection that go-keyring will use.
+// collection finds the collection to be used.
 func (c *client) collection() (dbus.ObjectPath, error) {
 	bus := c.conn.BusObject()
 	var running bool
@@ -218,8 +222,8 @@ func (c *client) collection() (dbus.ObjectPath, error) {
 		}
 		// The first call below starts the provider, as any client's would.
 	}
-	// A provider without the property is not broken: go-keyring turns to the
-	// default collection then, and so do we.
+	// A provider without the property is not broken: it has its default
+	// collection.
 	var all dbus.Variant
 	if err := c.call(root, properties+".Get", []any{service, "Collections"}, &all); err != nil {
 		if err := c.fault(ErrBroken, err); !errors.Is(err, ErrBroken) {
@@ -253,42 +257,4 @@ func (c *client) locked(path dbus.ObjectPath) error {
 		return ErrLocked
 	}
 	return nil
-}
-
-// unlock asks the provider to unlock the collection at path, and waits for the
-// person it prompts.
-func (c *client) unlock(path dbus.ObjectPath) error {
-	signals := make(chan *dbus.Signal, 8)
-	c.conn.Signal(signals)
-	defer c.conn.RemoveSignal(signals)
-	// Subscribed before the prompt has a name, so that a prompt that is
-	// answered at once is not missed.
-	err := c.conn.AddMatchSignalContext(c.ctx, dbus.WithMatchInterface(prompt), dbus.WithMatchMember("Completed"))
-	if err != nil {
-		return c.fault(ErrDeadBus, err)
-	}
-	var unlocked []dbus.ObjectPath
-	var ask dbus.ObjectPath
-	if err := c.call(root, service+".Unlock", []any{[]dbus.ObjectPath{path}}, &unlocked, &ask); err != nil {
-		return c.fault(ErrBroken, err)
-	}
-	if ask == nowhere {
-		return nil
-	}
-	if err := c.call(ask, prompt+".Prompt", []any{""}); err != nil {
-		return c.fault(ErrBroken, err)
-	}
-	for {
-		select {
-		case s, open := <-signals:
-			if !open {
-				return c.fault(ErrDeadBus, dbus.ErrClosed)
-			}
-			if s.Path == ask && s.Name == prompt+".Completed" {
-				return nil // what came of it, the caller asks of the collection
-			}
-		case <-c.ctx.Done():
-			return because(ErrTimeout, c.ctx.Err())
-		}
-	}
 }

@@ -196,7 +196,11 @@ func TestErrorsOfABusWithoutAProvider(t *testing.T) {
 // internal/keyringtest.
 var real = map[string]struct{ check, unlock error }{
 	"gnome-keyring":         {nil, nil},
+	"keepassxc":             {nil, nil},
+	"keepassxc-autosave":    {nil, nil},
+	"bus-dies":              {nil, nil},
 	"ok":                    {nil, nil},
+	"changing":              {nil, nil},
 	"slow":                  {nil, nil},
 	"item-prompt-dismiss":   {nil, nil},
 	"item-prompt-never":     {nil, nil},
