@@ -1,18 +1,22 @@
 package keyring_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/figures"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/storage"
 	"github.com/freshtoken/freshtoken/storage/storagetest"
@@ -53,6 +57,14 @@ func serviceAt(place string) string {
 // remembers about the keyring.
 func TestReal(t *testing.T) {
 	mode := realMode(t)
+	switch mode {
+	case "changing":
+		testChanging(t)
+		return
+	case "keepassxc-autosave":
+		testCrash(t)
+		return
+	}
 	if !works(mode) {
 		testMisbehaviour(t, mode)
 		return
@@ -85,6 +97,60 @@ func TestReal(t *testing.T) {
 		storagetest.Run(t, func(t *testing.T) storagetest.Store { return realStore(t) })
 	})
 	t.Run("key", testRealKey)
+	t.Run("callers", func(t *testing.T) { testCallers(t, mode) })
+}
+
+// testCallers has a hundred callers at a time. KeePassXC gives them each
+// other's answers, and other services leave them waiting, if their calls meet.
+func testCallers(t *testing.T, mode string) {
+	const callers, rounds = 100, 3
+	if mode == "slow" {
+		return // the line would be minutes long
+	}
+	stores := []*keyring.Store{realStore(t), realStore(t), realStore(t)}
+	var wg sync.WaitGroup
+	for i := range callers {
+		s, key := stores[i%len(stores)], fmt.Sprint("caller ", i)
+		wg.Go(func() {
+			for round := range rounds {
+				want := bytesOf(i*rounds+round, 300)
+				if err := s.Save(context.Background(), key, want); err != nil {
+					t.Errorf("Save: %v", err)
+					return
+				}
+				if got, err := s.Load(context.Background(), key); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("Load: %d bytes that are right: %v, %v", len(got), bytes.Equal(got, want), err)
+					return
+				}
+			}
+			if err := s.Delete(context.Background(), key); err != nil {
+				t.Errorf("Delete: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	figures.Record(t, "keyrings.callers."+mode, fmt.Sprint(callers))
+}
+
+// testCrash writes until the keyring crashes, or has had its chance: each call
+// ends, with an error that does not say that nothing is stored.
+func testCrash(t *testing.T) {
+	s, before := realStore(t), runtime.NumGoroutine()
+	value, failed := bytesOf(1, 4*keyring.ItemLimit), 0
+	for i := 0; i < 30 && failed < 1000; i++ {
+		key := fmt.Sprint(i)
+		err := s.Save(t.Context(), key, value)
+		for ; err != nil && failed < 1000; failed++ {
+			if !errors.Is(err, keyring.ErrUnavailable) && !errors.Is(err, keyring.ErrTimeout) {
+				t.Fatalf("Save: %v", err)
+			}
+			if _, err = s.Load(t.Context(), key); err == nil || errors.Is(err, fs.ErrNotExist) {
+				t.Fatalf("Load once it has crashed: %v", err)
+			}
+		}
+	}
+	t.Logf("it has crashed: %v", failed > 0)
+	wantsNoGrowth(t, before)
 }
 
 // realStore returns a store that is empty.
@@ -164,6 +230,7 @@ var misbehaviour = map[string]struct {
 	"drop":                  {keyring.ErrTimeout, keyring.ErrTimeout, keyring.ErrTimeout, keyring.ErrTimeout, keyring.ErrTimeout},
 	"drop-items":            {keyring.ErrTimeout, keyring.ErrTimeout, keyring.ErrTimeout, keyring.ErrTimeout, keyring.ErrTimeout},
 	"quit":                  {nil, fs.ErrNotExist, keyring.ErrUnavailable, keyring.ErrUnavailable, keyring.ErrUnavailable},
+	"bus-dies":              {nil, fs.ErrNotExist, keyring.ErrUnavailable, keyring.ErrUnavailable, keyring.ErrUnavailable},
 	"delete-prompt-dismiss": {nil, fs.ErrNotExist, nil, keyring.ErrLocked, keyring.ErrLocked},
 	"wrong-value":           {nil, fs.ErrNotExist, errAny, errAny, errAny},
 	"two-collections":       {nil, fs.ErrNotExist, nil, nil, nil},
