@@ -104,6 +104,31 @@ func TestPauseOfARestoredRecord(t *testing.T) {
 	})
 }
 
+// So does the one after a refusal, of a server that does not rotate: it was about
+// the same refresh token.
+func TestRefusalOfARestoredRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute, Rotation: oauthtest.NoRotation})
+		a := w.loggedIn()
+		backup := w.stored()
+		time.Sleep(2 * time.Minute)
+		w.token(a)
+		time.Sleep(2 * time.Minute)
+		w.restore(backup)
+		w.as.Token.Next(oauthtest.Pick(oauthtest.OddRefusals(), "invalid-request-expired"))
+		if _, err := w.source().Token(t.Context()); err == nil {
+			t.Fatal("the server has answered")
+		}
+		posts := w.posts()
+		if _, err := a.Token(t.Context()); err == nil {
+			t.Error("there was no pause")
+		}
+		w.wantPosts(posts)
+		time.Sleep(time.Minute)
+		w.usable(a)
+	})
+}
+
 // A session that is kept fresh in the background stays so, if its token expires
 // while the flight that is due waits for its turn.
 func TestBackgroundSurvivesALongTurn(t *testing.T) {

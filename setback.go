@@ -105,18 +105,22 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 }
 
 // resting returns r with the pause that the server asked for, if a stored record
-// that r is to replace, which may be nil, tells of one: it holds for whichever
-// token.
+// that r is to replace, which may be nil, tells of one: unless it was about
+// another refresh token.
 func (r *record) resting(stored *record) *record {
 	if stored == nil || stored.ID != r.ID || stored.Pause == nil || r.Ended != nil {
 		return r
 	}
 	p := *stored.Pause
-	serverIsDown := p.Class == classTransient || p.Class == classUnknown
-	if !serverIsDown || remaining(p.From, p.Until, time.Now()) == 0 || r.Pause != nil && !p.Until.After(r.Pause.Until) {
+	if remaining(p.From, p.Until, time.Now()) == 0 || r.Pause != nil && !p.Until.After(r.Pause.Until) {
 		return r
 	}
-	p.Failures = 1 // with this token, at most
+	if stored.credential() != r.credential() {
+		if p.Class != classTransient && p.Class != classUnknown {
+			return r // the server has refused another token
+		}
+		p.Failures = 1 // with this one, at most
+	}
 	return r.with(func(c *record) { c.Pause = &p })
 }
 
