@@ -17,7 +17,7 @@ import (
 const (
 	modelPatience     = 4 * time.Minute
 	modelDiskPatience = 10 * time.Minute
-	modelClosing      = 80 * time.Second
+	modelClosing      = 94 * time.Second // a refresh and its save, a login, events
 	modelPersons      = 40 * time.Minute // where a person is asked, after another one
 )
 
@@ -142,7 +142,7 @@ func (h *modelHistory) checkCalm(bad report) {
 			continue
 		}
 		switch {
-		case c.Status == 401 && !c.OneShot && c.Tries == 1 && !h.disbelieved(c.Proc, c.Account, c.From.At.Add(-time.Minute), c.To.At) &&
+		case c.Status == 401 && !c.OneShot && c.Tries == 1 && (c.Deadline.IsZero() || c.To.At.Before(c.Deadline)) && !h.disbelieved(c.Proc, c.Account, c.From.At.Add(-time.Minute), c.To.At) &&
 			!h.underAnother(c):
 			bad("p%d %s at %v got a 401 that one replay would have spared it", c.Proc, c.Kind, h.at(c.From))
 		case c.Err == nil, errors.Is(c.Err, freshtoken.ErrClosed):
