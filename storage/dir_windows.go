@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -31,19 +32,23 @@ func syncDir(system, string) error { return nil }
 func syncOpen(file) error { return nil }
 
 // patience bounds the wait for programs that open a file without our lock,
-// such as virus scanners and backups. They let go within milliseconds.
-const patience = time.Second
+// such as virus scanners and backups. They let go within milliseconds, and may
+// take it again as soon: hence many attempts, at no steady pace.
+const (
+	patience = 5 * time.Second
+	lastWait = 4 * time.Millisecond
+)
 
 // persist repeats what fails because another program has the file open.
 func persist(ctx context.Context, do func() error) error {
 	deadline := time.Now().Add(patience)
-	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+	for wait := lastWait / 8; ; wait = min(2*wait, lastWait) {
 		err := do()
 		if !errors.Is(err, windows.ERROR_ACCESS_DENIED) && !errors.Is(err, windows.ERROR_SHARING_VIOLATION) ||
 			time.Now().After(deadline) {
 			return err
 		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(rand.N(wait))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

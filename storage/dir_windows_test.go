@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/windows"
@@ -27,6 +28,9 @@ func TestSaveWhileOpen(t *testing.T) {
 	var link *os.LinkError
 	if !errors.As(err, &link) || !errors.Is(err, windows.ERROR_ACCESS_DENIED) && !errors.Is(err, windows.ERROR_SHARING_VIOLATION) {
 		t.Errorf("Save: got %v, want that another program has the file open", err)
+	}
+	if err == nil || !strings.Contains(err.Error(), "another program has "+path(dir, "alice", ".session")+" open") {
+		t.Errorf("Save: %v, want that it says what is wrong", err)
 	}
 	if err := windows.CloseHandle(h); err != nil {
 		t.Fatal(err)

@@ -80,6 +80,8 @@ func (e *fileError) Error() string {
 		return fmt.Sprintf("storage: the disk of %s is full: free some space there", path)
 	case errors.Is(e.err, syscall.EROFS):
 		return fmt.Sprintf("storage: %s is on a read-only disk: mount it for writing, or choose another directory", path)
+	case isOpenElsewhere(e.err):
+		return fmt.Sprintf("storage: another program has %s open: close that, or keep virus scanners and backups off its directory, and try again", path)
 	case errors.Is(e.err, fs.ErrPermission):
 		return fmt.Sprintf("storage: this user has no permission in %s to %s: change its mode or owner, or choose another directory", path, e.doing)
 	default:
@@ -108,6 +110,17 @@ func isFull(err error) bool {
 		return errors.Is(err, syscall.Errno(39)) || errors.Is(err, syscall.Errno(112))
 	}
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// isOpenElsewhere reports whether an error is for another program that has a
+// file open, which is what nearly always keeps Windows from replacing one: that
+// the directory can be written, the new file has shown. 32 is
+// ERROR_SHARING_VIOLATION.
+func isOpenElsewhere(err error) bool {
+	if runtime.GOOS != "windows" {
+		return false
+	}
+	return errors.Is(err, syscall.Errno(32)) || errors.Is(err, fs.ErrPermission) && errors.As(err, new(*os.LinkError))
 }
 
 // heldError is that of a context which ended before a lock could be had.
