@@ -59,6 +59,9 @@ var changes = []change{
 	{"forgets", fs.ErrNotExist, keyring.ErrLocked, nil, fs.ErrNotExist},
 }
 
+// What is stored before the change, and what is saved after it.
+const oldSession, newSession = "the old session", "the new session"
+
 // soonUp is the deadline of calls to a service that is to exceed it.
 const soonUp = 500 * time.Millisecond
 
@@ -118,13 +121,22 @@ func testChanging(t *testing.T) {
 	}
 	figures.Record(t, "keyrings.modes", fmt.Sprint(len(changes)))
 	figures.Record(t, "keyrings.failing", fmt.Sprint(failures))
+	figures.Record(t, "keyrings.goroutines", "0") // or it has failed
+	figures.Record(t, "keyrings.sessions", fmt.Sprint(2*len(changes)))
+	figures.Record(t, "keyrings.longest", longest.Round(10*time.Millisecond).String())
 }
+
+// longest is how long a call has taken that was not answered, its waits for the
+// locks included.
+var longest time.Duration
 
 // wantsAnswer fails the test unless err is what it must be, and came in time.
 func wantsAnswer(t *testing.T, what string, err, want error, began time.Time) {
 	t.Helper()
 	if took := time.Since(began); took > amply {
 		t.Errorf("%s took %v", what, took)
+	} else if errors.Is(err, keyring.ErrTimeout) {
+		longest = max(longest, took)
 	}
 	if want != errCorrupt {
 		wantsKind(t, what, err, want)
@@ -147,7 +159,6 @@ func (c *changing) testErrors(t *testing.T, ch change) (failures int) {
 			options.Timeout = soonUp
 		}
 	}
-	ctx := t.Context()
 	open := func() *keyring.Store {
 		s, err := c.gate().NewStore(keyring.ItemLimit, service, options)
 		if err != nil {
@@ -156,65 +167,72 @@ func (c *changing) testErrors(t *testing.T, ch change) (failures int) {
 		return s
 	}
 	c.mode("ok")
-	old, next := []byte("the old session"), []byte("the new session")
 	for _, k := range []string{"k", "deleted", "thousand", "deleted a thousand times"} {
-		save(t, open(), k, old)
+		save(t, open(), k, []byte(oldSession))
 	}
 	save(t, open(), "another", []byte("another session"))
-	key, _, err := c.gate().NewKey(service, options).New(ctx)
+	key, _, err := c.gate().NewKey(service, options).New(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	c.mode(ch.mode)
-	began := time.Now()
-	got, err := open().Load(ctx, "k")
-	wantsAnswer(t, "Load", err, ch.load, began)
-	if err == nil && !bytes.Equal(got, old) {
-		t.Errorf("Load took %q for the session", got)
-	}
-	began = time.Now()
-	got, err = c.gate().NewKey(service, options).Get(ctx, nil)
-	wantsAnswer(t, "Get of the key", err, ch.key, began)
-	if err == nil && !bytes.Equal(got, key) {
-		t.Error("Get took something else for the key")
-	}
-	began = time.Now()
-	wantsAnswer(t, "Save", open().Save(ctx, "k", next), ch.save, began)
-	if ch.delete != nil {
-		began = time.Now()
-		wantsAnswer(t, "Delete", open().Delete(ctx, "deleted"), ch.delete, began)
-	}
-	if ch.mode != "forgets" { // which says twice that there is none
-		began = time.Now()
-		made, _, err := c.gate().NewKey(service, options).New(ctx)
-		wantsAnswer(t, "New of the key", err, ch.key, began)
-		if err == nil && !bytes.Equal(made, key) {
-			t.Error("New made another key over that which is there")
-		}
-	}
+	c.testEach(t, ch, open, func() *keyring.Key { return c.gate().NewKey(service, options) }, key)
 	failures = c.testThousand(t, ch, service, options)
 	c.mode("ok")
 	c.passPauses()
-	wantsOneOf(t, open(), "k", old, next)
+	wantsOneOf(t, open(), "k", oldSession, newSession)
 	wants(t, open(), "another", []byte("another session"))
-	if got, err := c.gate().NewKey(service, options).Get(ctx, nil); err != nil || !bytes.Equal(got, key) {
+	if got, err := c.gate().NewKey(service, options).Get(t.Context(), nil); err != nil || !bytes.Equal(got, key) {
 		t.Errorf("the key has changed, or is lost: %v", err)
 	}
 	for _, k := range []string{"k", "another", "deleted", "thousand", "deleted a thousand times"} {
-		if err := open().Delete(ctx, k); err != nil {
+		if err := open().Delete(t.Context(), k); err != nil {
 			t.Errorf("Delete(%q) once it works again: %v", k, err)
 		}
 	}
 	return failures
 }
 
+// testEach makes each call once, as a process of its own: of the old session and
+// of key, which are there.
+func (c *changing) testEach(t *testing.T, ch change, open func() *keyring.Store, openKey func() *keyring.Key, key []byte) {
+	ctx := t.Context()
+	began := time.Now()
+	got, err := open().Load(ctx, "k")
+	wantsAnswer(t, "Load", err, ch.load, began)
+	if err == nil && string(got) != oldSession {
+		t.Errorf("Load took %q for the session", got)
+	}
+	began = time.Now()
+	got, err = openKey().Get(ctx, nil)
+	wantsAnswer(t, "Get of the key", err, ch.key, began)
+	if err == nil && !bytes.Equal(got, key) {
+		t.Error("Get took something else for the key")
+	}
+	began = time.Now()
+	wantsAnswer(t, "Save", open().Save(ctx, "k", []byte(newSession)), ch.save, began)
+	if ch.delete != nil {
+		began = time.Now()
+		wantsAnswer(t, "Delete", open().Delete(ctx, "deleted"), ch.delete, began)
+	}
+	if ch.mode == "forgets" {
+		return // it says twice that there is no key
+	}
+	began = time.Now()
+	made, _, err := openKey().New(ctx)
+	wantsAnswer(t, "New of the key", err, ch.key, began)
+	if err == nil && !bytes.Equal(made, key) {
+		t.Error("New made another key over that which is there")
+	}
+}
+
 // wantsOneOf fails the test unless one of the values is stored, whole.
-func wantsOneOf(t *testing.T, s *keyring.Store, key string, values ...[]byte) {
+func wantsOneOf(t *testing.T, s *keyring.Store, key string, values ...string) {
 	t.Helper()
 	got, err := s.Load(t.Context(), key)
 	for _, want := range values {
-		if err == nil && bytes.Equal(got, want) {
+		if err == nil && string(got) == want {
 			return
 		}
 	}
@@ -281,14 +299,14 @@ func (c *changing) testSession(t *testing.T, ch change, kind string) {
 	if err := open().Save(t.Context(), "another", []byte("another session")); err != nil {
 		t.Fatal(err)
 	}
-	sessionSurvives(t, trouble{
+	(&ordeal{t: t, open: open, trouble: trouble{
 		begin: func() { c.mode(ch.mode) },
 		end:   func() { c.mode("ok"); c.passPauses() },
 		deaf:  ch.mode == "forgets",
-	}, open, func() {
+	}, elapse: func() {
 		c.passPauses()
 		timer := time.NewTimer(200 * time.Millisecond) // a retry is due sooner or later
 		defer timer.Stop()
 		<-timer.C
-	})
+	}}).run()
 }

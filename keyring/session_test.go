@@ -26,127 +26,135 @@ import (
 // trouble is a keyring that can be made to misbehave, and to stop it.
 type trouble struct {
 	begin, end func()
-	deaf       bool // what it does not keep, it forgets: nobody can tell that there was a session
+	deaf       bool // it says that nothing is stored: nobody can know better
 }
 
 // program is one process with a session.
-type program struct {
-	*freshtoken.Source
-	persisted chan struct{} // gets a value when what could not be saved is saved
-}
+type program struct{ *freshtoken.Source }
 
 func startProgram(t *testing.T, srv *oauthtest.Server, store freshtoken.Store) *program {
 	t.Helper()
-	p := &program{persisted: make(chan struct{}, 100)}
-	src, err := freshtoken.New(freshtoken.Config{OAuth2: srv.OAuth2(), Store: store, HTTPClient: srv.Client(),
-		OnEvent: func(e freshtoken.Event) {
-			if e.Kind == freshtoken.EventPersisted {
-				p.persisted <- struct{}{}
-			}
-		}})
+	src, err := freshtoken.New(freshtoken.Config{OAuth2: srv.OAuth2(), Store: store, HTTPClient: srv.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Source = src
-	return p
+	t.Cleanup(func() { src.Close() })
+	return &program{src}
 }
 
-// sessionSurvives has a session refreshed before, during and after the trouble,
-// which begins once between two refreshes, and once when the server has just
-// issued new tokens. open opens the store as another process would; elapse lets
-// time pass in which a program does nothing.
-func sessionSurvives(t *testing.T, tr trouble, open func() freshtoken.Store, elapse func()) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	srv := oauthtest.New(oauthtest.Options{AccessLifetime: 24 * time.Hour})
-	p := startProgram(t, srv, open())
-	if err := p.SetToken(ctx, srv.Login("alice")); err != nil {
-		t.Fatalf("SetToken: %v", err)
-	}
-	current := func() *oauth2.Token {
-		t.Helper()
-		for try := 0; ; try++ {
-			tok, err := p.Token(ctx)
-			if err == nil && srv.AccessAlive(tok.AccessToken) {
-				return tok
-			}
-			if err == nil {
-				_, err = p.Refresh(ctx, tok)
-			}
-			if try == 200 {
-				t.Fatalf("the session has not recovered: %v", err)
-			}
-			elapse()
-		}
-	}
+// ordeal is a session that goes through trouble. open opens the store as
+// another process would; elapse lets time pass in which a program does nothing.
+type ordeal struct {
+	trouble
+	t      *testing.T
+	srv    *oauthtest.Server
+	open   func() freshtoken.Store
+	elapse func()
+}
 
-	// Between two refreshes: nothing may be spent that cannot be kept.
-	tr.begin()
-	old := current()
-	srv.RevokeAccess(old.AccessToken)
+const ordealTries = 200
+
+// current returns a token that the server accepts, as soon as there is one.
+func (o *ordeal) current(p *program) *oauth2.Token {
+	o.t.Helper()
+	for try := 0; ; try++ {
+		tok, err := p.Token(o.t.Context())
+		if err == nil && o.srv.AccessAlive(tok.AccessToken) {
+			return tok
+		}
+		if err == nil {
+			_, err = p.Refresh(o.t.Context(), tok)
+		}
+		if try == ordealTries {
+			o.t.Fatalf("the session has not recovered: %v", err)
+		}
+		o.elapse()
+	}
+}
+
+// betweenRefreshes begins the trouble before a refresh: nothing may be spent
+// that cannot be kept.
+func (o *ordeal) betweenRefreshes(p *program) {
+	o.t.Helper()
+	o.begin()
+	old := o.current(p)
+	o.srv.RevokeAccess(old.AccessToken)
 	for range 3 {
-		_, err := p.Refresh(ctx, old)
-		wantsStoreTrouble(t, "Refresh", err, tr)
-		elapse()
+		_, err := p.Refresh(o.t.Context(), old)
+		o.wantsTrouble("Refresh", err)
+		o.elapse()
 	}
-	other := startProgram(t, srv, open())
-	_, err := other.Token(ctx)
-	wantsStoreTrouble(t, "Token of another program", err, tr)
-	tr.end()
-	current()
+	other := startProgram(o.t, o.srv, o.open())
+	_, err := other.Token(o.t.Context())
+	o.wantsTrouble("Token of another program", err)
+	o.end()
+	o.current(p)
 	other.Close()
+}
 
-	// In the middle of a refresh: what the server has issued is used, and kept
-	// as soon as that can be.
+// inMidRefresh begins it when the server has just issued new tokens: they are
+// used, and kept as soon as that can be.
+func (o *ordeal) inMidRefresh(p *program) {
+	o.t.Helper()
 	struck := false
-	srv.Token.Next(oauthtest.Fault{AfterCommit: func(context.Context) error { struck = true; tr.begin(); return nil }})
-	old = current()
-	srv.RevokeAccess(old.AccessToken)
-	tok, err := p.Refresh(ctx, old)
-	for try := 0; err != nil && !struck && try < 200; try++ { // it is not up again yet
-		elapse()
-		tok, err = p.Refresh(ctx, old)
+	o.srv.Token.Next(oauthtest.Fault{AfterCommit: func(context.Context) error { struck = true; o.begin(); return nil }})
+	old := o.current(p)
+	o.srv.RevokeAccess(old.AccessToken)
+	tok, err := p.Refresh(o.t.Context(), old)
+	for try := 0; err != nil && !struck && try < ordealTries; try++ { // it is not up again yet
+		o.elapse()
+		tok, err = p.Refresh(o.t.Context(), old)
 	}
-	if err != nil || !srv.AccessAlive(tok.AccessToken) {
-		t.Fatalf("what the server had issued was lost: %v", err)
+	if err != nil || !o.srv.AccessAlive(tok.AccessToken) {
+		o.t.Fatalf("what the server had issued was lost: %v", err)
 	}
-	tr.end()
+	o.end()
 	for try := 0; !p.Status().Persisted; try++ {
-		if try == 200 {
-			t.Fatalf("it was not saved: %v", p.Status().LastError)
+		if try == ordealTries {
+			o.t.Fatalf("it was not saved: %v", p.Status().LastError)
 		}
-		elapse()
-	}
-	if err := p.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-
-	// Another program goes on with it.
-	p = startProgram(t, srv, open())
-	old = current()
-	srv.RevokeAccess(old.AccessToken)
-	current()
-	if err := p.Close(); err != nil {
-		t.Errorf("Close of the other program: %v", err)
-	}
-	if s := srv.Stats(); s.Reuses != 0 || s.FamilyKills != 0 || s.InvalidGrants != 0 || s.Logins != 1 {
-		t.Errorf("the server has seen %+v", s)
+		o.elapse()
 	}
 }
 
-// wantsStoreTrouble fails the test if an error of a session in trouble says
-// that there is no session.
-func wantsStoreTrouble(t *testing.T, what string, err error, tr trouble) {
-	t.Helper()
-	if err == nil || tr.deaf && errors.Is(err, freshtoken.ErrNoSession) {
+// run has a session refreshed before, during and after the trouble, and has
+// another program go on with it.
+func (o *ordeal) run() {
+	o.t.Helper()
+	o.srv = oauthtest.New(oauthtest.Options{AccessLifetime: 24 * time.Hour})
+	p := startProgram(o.t, o.srv, o.open())
+	if err := p.SetToken(o.t.Context(), o.srv.Login("alice")); err != nil {
+		o.t.Fatalf("SetToken: %v", err)
+	}
+	o.betweenRefreshes(p)
+	o.inMidRefresh(p)
+	if err := p.Close(); err != nil {
+		o.t.Errorf("Close: %v", err)
+	}
+	p = startProgram(o.t, o.srv, o.open())
+	old := o.current(p)
+	o.srv.RevokeAccess(old.AccessToken)
+	o.current(p)
+	if err := p.Close(); err != nil {
+		o.t.Errorf("Close of the other program: %v", err)
+	}
+	if s := o.srv.Stats(); s.Reuses != 0 || s.FamilyKills != 0 || s.InvalidGrants != 0 || s.Logins != 1 || s.Refreshes < 3 {
+		o.t.Errorf("the server has seen %+v", s)
+	}
+}
+
+// wantsTrouble fails the test if an error of a session in trouble says that
+// there is no session.
+func (o *ordeal) wantsTrouble(what string, err error) {
+	o.t.Helper()
+	if err == nil || o.deaf && errors.Is(err, freshtoken.ErrNoSession) {
 		return
 	}
 	if errors.Is(err, freshtoken.ErrNoSession) || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%s takes trouble for the absence of a session: %v", what, err)
+		o.t.Errorf("%s takes trouble for the absence of a session: %v", what, err)
 	}
 	if !errors.Is(err, freshtoken.ErrStore) && !errors.Is(err, freshtoken.ErrLocked) {
-		t.Errorf("%s: %v, want an error that matches ErrStore", what, err)
+		o.t.Errorf("%s: %v, want an error that matches ErrStore", what, err)
 	}
 }
 
@@ -297,7 +305,7 @@ func TestSessionInTrouble(t *testing.T) {
 						end:   func() { f.setHook(nil); close(over) },
 						deaf:  name == "it has forgotten",
 					}
-					sessionSurvives(t, tr, open, func() { time.Sleep(20 * time.Second) })
+					(&ordeal{trouble: tr, t: t, open: open, elapse: func() { time.Sleep(20 * time.Second) }}).run()
 					time.Sleep(2 * time.Hour) // whatever hung has come back
 					if n := len(f.accounts()); n != 2 {
 						t.Errorf("%d items are left: %v", n, f.accounts())

@@ -75,7 +75,7 @@ func busyValue(i int) string { return strings.Repeat(fmt.Sprintf("%08d ", i), 30
 // it has read.
 func startReader(t *testing.T, role string) (stop func() (reads int)) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestBusyReader$", "-test.timeout=10m")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestBusyReader$", "-test.timeout=2h")
 	cmd.Env = append(os.Environ(), busyEnv+"="+role)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
