@@ -118,7 +118,7 @@ func TestNetworkUnsent(t *testing.T) {
 		"of an authority too weak": func(c *x509.Certificate) { c.IsCA = false; c.IPAddresses = nil },
 	} {
 		base, to := greeting(edit, edit != nil)
-		tests = append(tests, test{"R6749-3.2-tls a certificate " + name, base, to})
+		tests = append(tests, test{"R6750-5.2-cert a certificate " + name, base, to})
 	}
 	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
 		to := l.Addr().String()
