@@ -206,7 +206,7 @@ func (c *chromium) testClosed(t *testing.T) {
 }
 
 // givingUp is a login whose user waits on the server's first page for
-// something, and then closes the tab. The program waits no longer than that.
+// something, and then closes the tab. The program waits for a moment only.
 func givingUp(p *tab, wait func() error) freshtoken.Authenticator {
 	browse := func(_ context.Context, address string) error {
 		if err := p.open(address); err != nil {
@@ -215,7 +215,7 @@ func givingUp(p *tab, wait func() error) freshtoken.Authenticator {
 		defer p.close()
 		return wait()
 	}
-	return login.Loopback{Prompt: login.Prompt{Browse: browse}, Timeout: time.Millisecond}
+	return login.Loopback{Prompt: login.Prompt{Browse: browse}, Timeout: 3 * time.Second}
 }
 
 // wantGone fails the test if the listener is still there that the tab was to come
