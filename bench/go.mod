@@ -1,0 +1,16 @@
+module github.com/freshtoken/freshtoken/bench
+
+go 1.26.0
+
+replace github.com/freshtoken/freshtoken => ../
+
+require (
+	github.com/freshtoken/freshtoken v0.0.0-00010101000000-000000000000
+	golang.org/x/oauth2 v0.37.0
+)
+
+require (
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.50.0 // indirect
+)
