@@ -85,10 +85,10 @@ func TestTokenDoesNotAllocate(t *testing.T) {
 
 func TestRoundTripAllocatesACopyOfTheRequest(t *testing.T) {
 	rt := &freshtoken.Transport{Source: freshSource(t), Base: noBase{}, Origins: []string{"https://api.test"}}
-	for _, headers := range []int{0, 5, 20} {
+	for headers := range 40 {
 		req := withHeaders(t, headers)
 		measure := func(rt http.RoundTripper) float64 {
-			return testing.AllocsPerRun(1000, func() {
+			return testing.AllocsPerRun(100, func() {
 				if _, err := rt.RoundTrip(req); err != nil {
 					t.Fatal(err)
 				}

@@ -107,12 +107,9 @@ func (r *rules) secure(o origin) bool {
 	return endpoint.IsLoopback(host)
 }
 
-// judge decides whether a request gets the token. The error, if any, is
-// ErrOrigin.
+// judge decides whether a request gets the token, unless it has an
+// Authorization field. The error, if any, is ErrOrigin.
 func (r *rules) judge(req *http.Request) (sign bool, err error) {
-	if hasAuthorization(req.Header) {
-		return false, nil
-	}
 	if req.URL == nil {
 		return false, nil // the base has the right words for that
 	}
@@ -127,7 +124,7 @@ func (r *rules) judge(req *http.Request) (sign bool, err error) {
 	if r.allowed(req.URL) {
 		return true, nil
 	}
-	if r.pass {
+	if r.pass || hasAuthorization(req.Header) {
 		return false, nil
 	}
 	if o := originOf(req.URL); !r.any {
@@ -138,31 +135,17 @@ func (r *rules) judge(req *http.Request) (sign bool, err error) {
 	return false, err
 }
 
-// hasAuthorization reports whether a header has an Authorization field, however
-// it is spelt: beside it, ours would be a second credential.
-func hasAuthorization(h http.Header) bool {
-	if _, ok := h["Authorization"]; ok {
-		return true
-	}
-	for name := range h {
-		if len(name) == len("Authorization") && strings.EqualFold(name, "Authorization") {
-			return true
-		}
-	}
-	return false
-}
-
 // allowed reports whether an address may get the token.
 func (r *rules) allowed(u *url.URL) bool {
-	for i := range r.listed {
+	if r.any {
+		return u.Scheme == "https" || r.secure(originOf(u))
+	}
+	for i := range r.listed { // as a rule, it is spelt as it is listed
 		if o := &r.listed[i]; o.scheme == u.Scheme && o.host == u.Host {
 			return true
 		}
 	}
 	o := originOf(u)
-	if r.any {
-		return r.secure(o)
-	}
 	for _, l := range r.listed {
 		if l == o {
 			return true

@@ -122,11 +122,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !sign {
 		return t.send(req, req)
 	}
+	header, ok := copyHeader(req.Header)
+	if !ok { // the caller has a credential of its own
+		return t.send(req, req)
+	}
 	v, err := t.Source.view(req.Context())
 	if err != nil {
 		return nil, refuse(req, err)
 	}
-	resp, err := t.send(signed(req, v), req)
+	resp, err := t.send(signed(req, header, v), req)
 	if err != nil || t.Rejected == nil && resp.StatusCode != http.StatusUnauthorized || !t.isRejected(resp) {
 		return resp, err
 	}
@@ -144,15 +148,47 @@ func (t *Transport) send(r, req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// signed returns a copy of a request that shares all but its header, and has
-// the token there.
-func signed(req *http.Request, v *view) *http.Request {
+// signed returns a copy of a request that shares all but its header. That is
+// the given one, and gets the token.
+func signed(req *http.Request, header http.Header, v *view) *http.Request {
 	r := new(http.Request)
 	*r = *req
-	r.Header = make(http.Header, len(req.Header)+1)
-	maps.Copy(r.Header, req.Header)
+	r.Header = header
 	r.Header["Authorization"] = v.header
 	return r
+}
+
+// copyHeader returns a copy of a header, with room for one field more. It
+// reports false if the header has an Authorization field, however it is spelt:
+// beside it, ours would be a second credential.
+func copyHeader(h http.Header) (c http.Header, ok bool) {
+	switch n := len(h); {
+	case n == 0:
+		return make(http.Header, 1), true
+	case n < 8: // Go keeps eight in one block, which Clone copies as a whole
+		return maps.Clone(h), !hasAuthorization(h)
+	}
+	c = make(http.Header, len(h)+1)
+	for name, values := range h {
+		if isAuthorization(name) {
+			return nil, false
+		}
+		c[name] = values
+	}
+	return c, true
+}
+
+func hasAuthorization(h http.Header) bool {
+	for name := range h {
+		if isAuthorization(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func isAuthorization(name string) bool {
+	return len(name) == len("Authorization") && strings.EqualFold(name, "Authorization")
 }
 
 func (t *Transport) isRejected(resp *http.Response) bool {
@@ -208,7 +244,11 @@ func (t *Transport) replay(req *http.Request, resp *http.Response, v *view) (*ht
 	if err != nil || newer.id != v.id { // another session's token must not sign this request
 		return resp, nil
 	}
-	again := signed(req, newer)
+	header, ok := copyHeader(req.Header)
+	if !ok {
+		return resp, nil
+	}
+	again := signed(req, header, newer)
 	if hasBody {
 		// The base may still be reading the first body.
 		if again.Body, err = req.GetBody(); err != nil {
