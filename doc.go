@@ -38,7 +38,7 @@
 // rejects it.
 //
 // As a token: [Source.Token] before each use, and [Source.Refresh] when an API
-// has rejected it. The call costs an atomic load and a look at the clock; keep
+// has rejected it. The call costs two atomic loads and a look at the clock; keep
 // no token for later.
 //
 // # Which store

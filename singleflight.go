@@ -126,9 +126,9 @@ func (s *Source) join(ctx context.Context) error {
 // for all others, and for whoever comes later, the token stays good until the
 // flight has ended or the token has expired. It returns the view there is then.
 func (s *Source) tend(ctx context.Context, v *view) *view {
-	elected := *v
+	elected := &view{facts: v.facts}
 	elected.freshUntil = v.expire
-	if !s.current.CompareAndSwap(v, &elected) {
+	if !s.current.CompareAndSwap(v, elected) {
 		return s.current.Load()
 	}
 	landed := s.fly(reasonDue)
@@ -196,9 +196,9 @@ func (s *Source) reject(token string) error {
 		if now.Before(v.overBudget) {
 			return overBudget(v.overBudget.Sub(now))
 		}
-		dead := *v
+		dead := &view{facts: v.facts}
 		dead.rejected, dead.freshUntil = true, 0
-		if s.current.CompareAndSwap(v, &dead) {
+		if s.current.CompareAndSwap(v, dead) {
 			s.emit(EventRejected, nil)
 			return nil
 		}

@@ -104,7 +104,7 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 }
 
 // Token returns a token that can be used now. It is shared: do not modify it.
-// It has no refresh token. While it is valid, the call costs one atomic load
+// It has no refresh token. While it is valid, the call costs two atomic loads
 // and a look at the clock.
 //
 // When a refresh is due, one of the callers waits for it, for two seconds at
@@ -121,7 +121,7 @@ func (s *Source) Token(ctx context.Context) (*oauth2.Token, error) {
 
 // view is Token for those who need more than the token.
 func (s *Source) view(ctx context.Context) (*view, error) {
-	if v := s.current.Load(); v != nil && v.age(time.Now()) < v.freshUntil {
+	if v := s.current.Load(); v != nil && v.fresh() {
 		return v, nil
 	}
 	v, err := s.wait(ctx)
@@ -296,7 +296,7 @@ func (s *Source) Close() error {
 	if s.login != nil {
 		s.login.cancel()
 	}
-	s.current.Store(&view{err: ErrClosed})
+	s.current.Store(&view{facts: facts{err: ErrClosed}})
 	s.mu.Unlock()
 
 	s.closeErr = public(s.finish())

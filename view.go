@@ -4,13 +4,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
 )
 
-// A view is what callers see of the session at one time. It is immutable.
+// A view is what callers see of the session at one time.
 type view struct {
+	facts
+
+	// sure is the elapsed time, in nanoseconds since base, until which the
+	// token is known to be fresh. Zero: nothing is known yet.
+	sure atomic.Int64
+}
+
+// facts are what there is to see. They do not change.
+type facts struct {
 	// The session's token, with its header value; nil if there is none to be
 	// used now, and err says why.
 	token  *oauth2.Token
@@ -35,6 +45,29 @@ type view struct {
 	// session fresh in the background starts one by itself at wake; zero: never.
 	err         error
 	retry, wake time.Time
+}
+
+// glimpse is how long a look at both clocks holds, in running time. That the
+// machine slept, or that its clock was set, in a glimpse is seen when it is over.
+// Any caller may be held up for as long between getting a token and sending it,
+// so nothing comes of it that could not come of that.
+const glimpse = time.Millisecond
+
+// fresh reports whether Token can take the short way. Looking at clocks is most
+// of what that costs, and so the monotonic one has to do until the glimpse of
+// both is over.
+func (v *view) fresh() bool {
+	return time.Since(v.base) < time.Duration(v.sure.Load()) || v.look(time.Now())
+}
+
+// look is fresh with a look at both clocks.
+func (v *view) look(now time.Time) bool {
+	age := v.age(now)
+	if age >= v.freshUntil {
+		return false
+	}
+	v.sure.Store(int64(now.Sub(v.base) + min(v.freshUntil-age, glimpse)))
+	return true
 }
 
 func (v *view) age(now time.Time) time.Duration {
