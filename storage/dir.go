@@ -91,7 +91,7 @@ func (d *dir) remove(ctx context.Context, path string) error {
 	return persist(ctx, func() error { return d.sys.Remove(path) })
 }
 
-// find is the start of the methods that need the file of a key, which its stem
+// find is the start of the methods that change the file of a key, which its stem
 // tells: it locks the file's input and output, and sees that the file is there
 // and regular. Only that it is absent, in a directory that is there, matches
 // fs.ErrNotExist.
@@ -130,14 +130,19 @@ func (d *dir) absent(err error) error {
 
 func (d *dir) Load(ctx context.Context, key string) ([]byte, error) { return d.read(ctx, stem(key)) }
 
+// read does without find: that the file is there and regular shows when it is
+// opened.
 func (d *dir) read(ctx context.Context, stem string) ([]byte, error) {
-	path, done, err := d.find(ctx, stem)
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
+	done, err := d.lockIO(ctx, stem)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	value, err := readFile(ctx, d.sys, path)
-	if errors.Is(err, fs.ErrNotExist) { // removed this moment
+	value, err := readFile(ctx, d.sys, d.at(stem, sessionExt))
+	if errors.Is(err, fs.ErrNotExist) {
 		err = d.absent(err)
 	}
 	return value, err
@@ -184,14 +189,15 @@ func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
-	target := d.file(key, sessionExt)
+	stem := stem(key)
+	target := d.at(stem, sessionExt)
 	switch info, err := d.sys.Lstat(target); {
 	case err == nil && !info.Mode().IsRegular():
 		return notRegular(target, info) // rename would replace a link
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return failed("save", err)
 	}
-	temp := d.file(key, tempExt+rand.Text())
+	temp := d.at(stem, tempExt+rand.Text())
 	if err := writeNew(d.sys, temp, value); err != nil {
 		return failed("save", err)
 	}
@@ -200,7 +206,7 @@ func (d *dir) Save(ctx context.Context, key string, value []byte) (err error) {
 			d.sys.Remove(temp)
 		}
 	}()
-	done, err := d.lockIO(ctx, stem(key))
+	done, err := d.lockIO(ctx, stem)
 	if err != nil {
 		return err
 	}
