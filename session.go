@@ -152,9 +152,17 @@ type forced struct {
 	At   time.Time `json:"at"`
 }
 
-// members are the names of record's own members; any other is kept as it is.
-var members = []string{"version", "binding", "id", "generation", "started", "origin", "origin_access", "ended", "access_token", "refresh_token",
-	"issued", "lifetime_ns", "refresh_in_ns", "extra", "mark", "pause", "forced", "overtaken", "padding"}
+// members returns where the members go that are record's own, by name; any other
+// is kept as it is.
+func (r *record) members() map[string]any {
+	return map[string]any{
+		"version": &r.Version, "binding": &r.Binding, "id": &r.ID, "generation": &r.Generation, "started": &r.Started,
+		"origin": &r.Origin, "origin_access": &r.OriginAccess, "ended": &r.Ended,
+		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken,
+		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn, "extra": &r.Extra,
+		"mark": &r.Mark, "pause": &r.Pause, "forced": &r.Forced, "overtaken": &r.Overtaken, "padding": &r.Padding,
+	}
+}
 
 var (
 	errNewerRecord = errors.New("the stored session was written by a newer version of this program: update the program; nothing was changed")
@@ -191,21 +199,17 @@ func decodeRecord(data []byte) (*record, error) {
 	if version > recordVersion {
 		return nil, errNewerRecord
 	}
-	// encoding/json ignores case; only the exact names are ours.
-	known := make(map[string]json.RawMessage, len(members))
-	for _, name := range members {
+	// One by one: encoding/json ignores case where it fills in a struct, and only
+	// the exact names are ours. What a struct costs when it is first met, a
+	// program that starts would wait for.
+	r := new(record)
+	for name, member := range r.members() {
 		if value, ok := all[name]; ok {
-			known[name] = value
+			if err := json.Unmarshal(value, member); err != nil {
+				return nil, errBadRecord
+			}
 			delete(all, name)
 		}
-	}
-	exact, err := json.Marshal(known)
-	if err != nil {
-		return nil, errBadRecord
-	}
-	r := new(record)
-	if err := json.Unmarshal(exact, (*plain)(r)); err != nil {
-		return nil, errBadRecord
 	}
 	if r.ID == "" || r.Generation == 0 || (r.Ended == nil && r.AccessToken == "" && r.RefreshToken == "") {
 		return nil, errBadRecord

@@ -3,7 +3,6 @@ package freshtoken
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -38,14 +37,24 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 }
 
-// Every field of a record is in the list of members, or it would be taken for
-// one of a newer program and survive its own removal.
+// Every field of a record is among the members, each under its own name: it would
+// be taken for one of a newer program otherwise, and survive its own removal.
 func TestMembersAreComplete(t *testing.T) {
-	for f := range reflect.TypeFor[record]().Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.IsExported() && !strings.Contains(fmt.Sprint(members), name) {
-			t.Errorf("%s is missing in members", name)
+	r := new(record)
+	members, fields := r.members(), reflect.ValueOf(r).Elem()
+	count := 0
+	for f := range fields.Type().Fields() {
+		if !f.IsExported() {
+			continue
 		}
+		count++
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if members[name] != fields.FieldByIndex(f.Index).Addr().Interface() {
+			t.Errorf("members has another thing for %q than %s", name, f.Name)
+		}
+	}
+	if len(members) != count {
+		t.Errorf("there are %d members for %d fields", len(members), count)
 	}
 }
 
