@@ -13,6 +13,8 @@ import (
 func checkDir(string, os.FileInfo) error     { return nil }
 func checkKeyFile(string, os.FileInfo) error { return nil }
 
+func writable(string) bool { return false }
+
 func linked(os.FileInfo) bool { return false }
 
 func pinDir(system, string) (file, error) { return nil, nil }

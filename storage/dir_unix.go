@@ -59,6 +59,13 @@ func checkKeyMode(path string, perm os.FileMode, owner uint32, euid int) error {
 	return nil
 }
 
+// writable asks for the real user. For a program that runs as another, too, only
+// a file that it makes will tell.
+func writable(path string) bool {
+	const writeAndSearch = 2 | 1
+	return os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() && syscall.Access(path, writeAndSearch) == nil
+}
+
 // linked reports whether a file has further names.
 func linked(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)

@@ -15,6 +15,10 @@ import (
 func checkDir(string, os.FileInfo) error     { return nil }
 func checkKeyFile(string, os.FileInfo) error { return nil }
 
+// writable does not know: nothing but a file that is made tells what the lists
+// of a directory come to.
+func writable(string) bool { return false }
+
 // linked is for systems where a new key file has two names for a moment.
 func linked(os.FileInfo) bool { return false }
 

@@ -43,7 +43,7 @@ func faultsOf(c call) (all []fault) {
 // passable are the calls whose failure need not be anybody's concern: they
 // tidy up, or look whether there is something to tidy up, or come after all
 // that matters is done.
-var passable = []string{"remove", "readdir", "close", "unlock", "lstat", "place"}
+var passable = []string{"remove", "readdir", "close", "unlock", "lstat", "place", "access"}
 
 // Every system call of everything that a store does fails, once and in turn,
 // with every error. What was stored or what was to be is whole, the error tells

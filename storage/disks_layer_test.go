@@ -211,6 +211,16 @@ func (l *layer) Mkdir(path string) error {
 	return l.do(call{op: "mkdir", path: path}, func(*call) error { return l.beneath.Mkdir(path) })
 }
 
+// Writable fails by not being certain.
+func (l *layer) Writable(path string) bool {
+	ok := false
+	err := l.do(call{op: "access", path: path}, func(*call) error {
+		ok = l.beneath.Writable(path)
+		return nil
+	})
+	return ok && err == nil
+}
+
 func (l *layer) Rename(from, to string) error {
 	return l.do(call{op: "rename", path: from, to: to}, func(*call) error { return l.beneath.Rename(from, to) })
 }

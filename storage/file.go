@@ -38,7 +38,9 @@ type File struct {
 // back old ones, which somebody ought to know. NewFile fails with an error that
 // is errors.ErrUnsupported where the system or the file system has no locks
 // that the kernel frees when their holder dies, and fails where dir cannot be
-// written. Network file systems often claim to lock and do not: use a local one.
+// written. It finds out by a file that it makes, locks and removes; where dir
+// has sessions, and the system says that this user may write there, it makes
+// none. Network file systems often claim to lock and do not: use a local one.
 //
 // A File belongs to the directory that it found, be it at the end of symbolic
 // links. If that is removed, replaced, or no longer where the links lead,

@@ -57,10 +57,13 @@ func openDir(sys system, path string) (_ *dir, err error) {
 	if !os.SameFile(d.info, info) {
 		return nil, fmt.Errorf("storage: %w: %s was replaced while it was being opened; try again", ErrGone, path)
 	}
-	if err := d.probe(); err != nil {
-		return nil, err
+	// A program that starts and finds a session need not write anything. The
+	// first session of a directory was saved under a lock, so that there are some.
+	if !d.sweep() || !sys.Writable(path) {
+		if err := d.probe(); err != nil {
+			return nil, err
+		}
 	}
-	d.sweep()
 	return d, nil
 }
 
@@ -130,10 +133,15 @@ func (d *dir) probe() error {
 const staleAfter = time.Hour
 
 // sweep removes what killed processes left behind: files of our own naming
-// pattern alone. It is housekeeping: its failure harms nobody.
-func (d *dir) sweep() {
+// pattern alone. It is housekeeping: its failure harms nobody. It reports whether
+// it has seen a session.
+func (d *dir) sweep() (used bool) {
 	entries, _ := d.sys.ReadDir(d.path)
 	for _, e := range entries {
+		if s, ok := strings.CutSuffix(e.Name(), sessionExt); ok && isHash(s) {
+			used = true
+			continue
+		}
 		stem, random, ok := strings.Cut(e.Name(), tempExt)
 		if !ok || random == "" || stem != "probe" && !isHash(stem) || !e.Type().IsRegular() {
 			continue
@@ -142,6 +150,7 @@ func (d *dir) sweep() {
 			d.sys.Remove(filepath.Join(d.path, e.Name()))
 		}
 	}
+	return used
 }
 
 func isHash(s string) bool {

@@ -19,6 +19,10 @@ type system interface {
 	ReadDir(path string) ([]fs.DirEntry, error)
 	Mkdir(path string) error // mode 0700
 
+	// Writable reports whether it is certain that this user may make files in a
+	// directory, as far as that can be told without making one.
+	Writable(path string) bool
+
 	Create(path string) (file, error) // which must not exist, to write, mode 0600
 	Open(path string) (file, error)   // to read; follows no link in the last element
 	OpenKey(path string) (file, error)
@@ -45,6 +49,7 @@ func (host) Stat(path string) (fs.FileInfo, error)      { return os.Stat(path) }
 func (host) Lstat(path string) (fs.FileInfo, error)     { return os.Lstat(path) }
 func (host) ReadDir(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }
 func (host) Mkdir(path string) error                    { return os.Mkdir(path, 0o700) }
+func (host) Writable(path string) bool                  { return writable(path) }
 
 func (host) Create(path string) (file, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
