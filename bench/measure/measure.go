@@ -67,7 +67,12 @@ type Measure struct {
 }
 
 // All returns the measures in the order in which they are run.
-func All() []Measure { return []Measure{} }
+func All() []Measure {
+	return []Measure{
+		Save,
+		ColdStart,
+	}
+}
 
 // Ballast allocates a live heap of 64 MiB. A benchmark with a tiny one measures
 // how often the garbage collector runs. Keep what is returned alive.
