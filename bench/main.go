@@ -25,6 +25,7 @@ import (
 )
 
 func main() {
+	measure.Child()
 	log.SetFlags(0)
 	log.SetPrefix("bench: ")
 	out := flag.String("o", "run.json", "write the results there")

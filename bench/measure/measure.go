@@ -71,6 +71,8 @@ func All() []Measure {
 	return []Measure{
 		Save,
 		ColdStart,
+		Processes,
+		Accounts,
 	}
 }
 

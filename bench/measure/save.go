@@ -26,18 +26,17 @@ var Save = Measure{
 }
 
 const (
-	bareWrite = "floor: temp, fsync, rename, fsync of the directory"
-	bareRead  = "floor: read, decrypt"
+	bareWrite = "floor: bare durable write" // temp, fsync, rename, fsync of the directory
+	bareRead  = "floor: read and decrypt"
 )
 
-// sessions are what is saved, by what is in them.
+// sessions are what is saved: a usual one, and one with a big ID token.
 var sessions = []struct {
-	name    string
-	access  int // bytes of the access token
-	idToken int
+	prefix          string // of the values' names
+	access, idToken int    // bytes
 }{
-	{"usual", 900, 0},
-	{"idtoken", 900, 3 << 10},
+	{"", 900, 0},
+	{"idtoken.", 900, 3 << 10},
 }
 
 func save(ctx context.Context, o Options) ([]Result, error) {
@@ -66,7 +65,7 @@ func save(ctx context.Context, o Options) ([]Result, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.measure(o, s.name, k.result.Values, write.Values, read.Values)
+			p.measure(o, s.prefix, k.result.Values, write.Values, read.Values)
 			p.close()
 			if p.err != nil {
 				return nil, p.err
@@ -226,24 +225,24 @@ func (p *pair) read(n int) {
 	}
 }
 
-// measure adds what a session of this name costs.
-func (p *pair) measure(o Options, name string, ours, write, read map[string]float64) {
+// measure adds what a session costs, under names with this prefix.
+func (p *pair) measure(o Options, prefix string, ours, write, read map[string]float64) {
 	rounds, often, each := 2*o.Rounds, 15, 10*time.Millisecond
 	if o.Smoke {
 		rounds, often, each = 1, 1, time.Millisecond
 	}
 	t := alternate(rounds, often, p.save, p.write)
-	ours["save."+name+".ns"], ours["save."+name+".floor.ratio"] = Median(t[0]), Ratio(t[0], t[1])
-	write["save."+name+".ns"] = Median(t[1])
+	ours[prefix+"save.ns"], ours[prefix+"save.floor.ratio"] = Median(t[0]), Ratio(t[0], t[1])
+	write[prefix+"save.ns"] = Median(t[1])
 	t = Interleave(rounds, each, p.load, p.read)
-	ours["load."+name+".ns"], ours["load."+name+".floor.ratio"] = Median(t[0]), Ratio(t[0], t[1])
-	read["load."+name+".ns"] = Median(t[1])
+	ours[prefix+"load.ns"], ours[prefix+"load.floor.ratio"] = Median(t[0]), Ratio(t[0], t[1])
+	read[prefix+"load.ns"] = Median(t[1])
 
-	ours["save."+name+".allocs"] = testing.AllocsPerRun(10, func() { p.save(1) })
-	ours["load."+name+".allocs"] = testing.AllocsPerRun(100, func() { p.load(1) })
-	write["save."+name+".allocs"] = testing.AllocsPerRun(10, func() { p.write(1) })
-	read["load."+name+".allocs"] = testing.AllocsPerRun(100, func() { p.read(1) })
-	write["save."+name+".bytes"] = float64(len(p.sealed))
+	ours[prefix+"save.allocs"] = testing.AllocsPerRun(10, func() { p.save(1) })
+	ours[prefix+"load.allocs"] = testing.AllocsPerRun(100, func() { p.load(1) })
+	write[prefix+"save.allocs"] = testing.AllocsPerRun(10, func() { p.write(1) })
+	read[prefix+"load.allocs"] = testing.AllocsPerRun(100, func() { p.read(1) })
+	write[prefix+"save.bytes"] = float64(len(p.sealed))
 }
 
 // alternate is Interleave for what waits for a disk, whose pace changes from one
