@@ -9,7 +9,7 @@ import (
 // An account that nobody uses has no goroutine, not even where it is kept fresh
 // in the background: there it has a timer.
 func TestIdleAccountsHaveNoGoroutine(t *testing.T) {
-	results := smoke(t, measure.Accounts)
+	results := makeShort(t, measure.Accounts)
 	if len(results) != 4 {
 		t.Errorf("there are %d results", len(results))
 	}

@@ -17,7 +17,7 @@ import (
 
 // The programs run, and none of them asks the token endpoint for a token.
 func TestColdStartsAskForNoToken(t *testing.T) {
-	results := smoke(t, measure.ColdStart)
+	results := makeShort(t, measure.ColdStart)
 	for _, peer := range []string{"plaintext file", "freshtoken, key file", "freshtoken, key in the keyring"} {
 		r, ok := results[peer]
 		switch {

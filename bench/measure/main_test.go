@@ -14,8 +14,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// smoke makes a measure as short as it can be.
-func smoke(t *testing.T, m measure.Measure, some ...peers.Peer) map[string]measure.Result {
+// makeShort makes a measure as short as it can be.
+func makeShort(t *testing.T, m measure.Measure, some ...peers.Peer) map[string]measure.Result {
 	t.Helper()
 	results, err := m.Run(t.Context(), measure.Options{Peers: some, Rounds: 1, Smoke: true, Logf: t.Logf})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/freshtoken/freshtoken/bench/peers"
@@ -96,10 +97,8 @@ func share(ctx context.Context, p peers.Peer, j job, logf func(string, ...any)) 
 	if err != nil {
 		return Result{}, err
 	}
-	for i, r := range reports {
-		if r.Trouble != "" {
-			logf("processes: %s: process %d: the first error: %s", p.Name, i+1, r.Trouble)
-		}
+	if i := slices.IndexFunc(reports, func(r report) bool { return r.Trouble != "" }); i >= 0 {
+		logf("processes: %s: process %d met first: %s", p.Name, i+1, reports[i].Trouble)
 	}
 	return fate(p.Name, server.Stats(), reports), nil
 }

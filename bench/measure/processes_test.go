@@ -15,7 +15,7 @@ import (
 // Eight processes share a session: none of their calls fails, no refresh token
 // is shown twice, and the session outlives them.
 func TestEightProcessesShareASession(t *testing.T) {
-	for peer, r := range smoke(t, measure.Processes, peers.Freshtoken, peers.FreshtokenBackground) {
+	for peer, r := range makeShort(t, measure.Processes, peers.Freshtoken, peers.FreshtokenBackground) {
 		wantValues(t, r, map[string]float64{"reuses.count": 0, "invalid_grant.count": 0, "failed.count": 0})
 		if r.Words["family"] != "yes" {
 			t.Errorf("%s: the session survived: %q", peer, r.Words["family"])
@@ -30,7 +30,7 @@ func TestEightProcessesShareASession(t *testing.T) {
 }
 
 func TestProcessesOfAPeerWithoutAStore(t *testing.T) {
-	r := smoke(t, measure.Processes, peers.XOAuth2)["x/oauth2"]
+	r := makeShort(t, measure.Processes, peers.XOAuth2)["x/oauth2"]
 	if r.Note == "" || r.Values != nil {
 		t.Errorf("got %+v, want a note alone", r)
 	}

@@ -51,11 +51,11 @@ func save(ctx context.Context, o Options) ([]Result, error) {
 	keyFile, passphrase := result("freshtoken"), result("freshtoken, passphrase")
 	write, read := result(bareWrite), result(bareRead)
 	for _, k := range []struct {
-		result Result
-		key    storage.Key
+		result, write, read Result
+		key                 storage.Key
 	}{
-		{keyFile, storage.KeyFile(filepath.Join(d.path, "key"))},
-		{passphrase, storage.Passphrase(func() ([]byte, error) { return []byte("correct horse battery staple"), nil })},
+		{keyFile, write, read, storage.KeyFile(filepath.Join(d.path, "key"))},
+		{passphrase, result(""), result(""), storage.Passphrase(func() ([]byte, error) { return []byte("correct horse battery staple"), nil })},
 	} {
 		for _, s := range sessions {
 			if err := ctx.Err(); err != nil {
@@ -65,7 +65,7 @@ func save(ctx context.Context, o Options) ([]Result, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.measure(o, s.prefix, k.result.Values, write.Values, read.Values)
+			p.measure(o, s.prefix, k.result.Values, k.write.Values, k.read.Values)
 			p.close()
 			if p.err != nil {
 				return nil, p.err
