@@ -152,12 +152,12 @@ func (d *dir) read(ctx context.Context, stem string) ([]byte, error) {
 // fs.ErrNotExist only if the file is absent.
 func readFile(ctx context.Context, sys system, path string) ([]byte, error) {
 	f, err := openShared(ctx, sys, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	if err != nil {
 		if info, lerr := sys.Lstat(path); lerr == nil && !info.Mode().IsRegular() {
 			return nil, notRegular(path, info)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, err
 		}
 		return nil, failed("read", err)
 	}
