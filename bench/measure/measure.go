@@ -73,6 +73,12 @@ func All() []Measure {
 		ColdStart,
 		Processes,
 		Accounts,
+		Boundary,
+		Wake,
+		Storm,
+		Outage,
+		Cancel,
+		Redirects,
 	}
 }
 

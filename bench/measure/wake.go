@@ -1,0 +1,119 @@
+package measure
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/freshtoken/freshtoken/bench/peers"
+)
+
+// Wake is what becomes of callers who all come at once after the token has
+// expired while nobody asked. Before each time, or after it, as many come to a
+// control that never refreshes. All libraries run at once, and wake up one after
+// the other.
+var Wake = Measure{
+	Name: "wake",
+	Doc:  "200 goroutines ask at once, after idling until the token has expired",
+	Run:  wake,
+}
+
+func wake(ctx context.Context, o Options) ([]Result, error) {
+	plan := wakePlan{callers: 200, life: 4 * time.Second, lead: time.Second, rounds: min(max(o.Rounds, 1), 9)}
+	if o.Smoke {
+		plan.life, plan.rounds = 2*time.Second, 1
+	}
+	whole := time.Duration(plan.rounds)*(plan.life+5*time.Second) + time.Duration(len(o.Peers))*wakeApart
+	return atOnce(ctx, "wake", o, whole, func(ctx context.Context, i int, p peers.Peer) (Result, error) {
+		if err := pause(ctx, time.Duration(i)*wakeApart); err != nil {
+			return Result{}, err
+		}
+		return plan.run(ctx, p)
+	})
+}
+
+// wakeApart is how far apart libraries wake up.
+const wakeApart = 150 * time.Millisecond
+
+// wakePlan is how a run of Wake goes.
+type wakePlan struct {
+	callers    int
+	life, lead time.Duration
+	rounds     int
+}
+
+func (plan wakePlan) run(ctx context.Context, p peers.Peer) (Result, error) {
+	w := newWorld(plan.life)
+	w.answer = endpointTime
+	rt, end, err := w.open(p, plan.lead)
+	if err != nil {
+		return Result{}, err
+	}
+	defer end()
+	if err := warmUp(ctx, rt); err != nil {
+		return Result{}, err
+	}
+	never := control()
+	var slowest, beside, stalled, errs, calls, idle []float64
+	for round := range plan.rounds {
+		before := len(w.log())
+		if err := pause(ctx, plan.life+endpointTime); err != nil {
+			return Result{}, err
+		}
+		if round%2 == 0 {
+			beside = append(beside, slowestOf(burst(plan.callers, never)))
+		}
+		asleep := len(w.log())
+		all := burst(plan.callers, rt)
+		awake := len(w.log())
+		if round%2 != 0 {
+			beside = append(beside, slowestOf(burst(plan.callers, never)))
+		}
+		failed, _ := failures(all)
+		slowest = append(slowest, slowestOf(all))
+		stalled = append(stalled, float64(countSlow(all)))
+		errs = append(errs, float64(failed))
+		idle = append(idle, float64(asleep-before))
+		calls = append(calls, float64(awake-asleep))
+	}
+	r := Result{Values: map[string]float64{
+		"slowest.ms":         Median(slowest),
+		"slowest.control.ms": Median(beside),
+		"stalled.count":      Median(stalled),
+		"errors.count":       slices.Max(errs),
+		"calls.count":        Median(calls),
+		"idle.calls.count":   Median(idle),
+	}}
+	if slices.Min(beside) > 0 {
+		r.Values["slowest.control.ratio"] = Ratio(slowest, beside)
+	}
+	if Median(idle) > 0 {
+		r.Note = fmt.Sprintf("keeps the session fresh by itself: %.0f refreshes in %v of idling", Median(idle), plan.life+endpointTime)
+	}
+	return r, nil
+}
+
+// burst sends n requests at once.
+func burst(n int, rt http.RoundTripper) []request {
+	all := make([]request, n)
+	begin := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() {
+			req := get(context.Background(), apiURL)
+			<-begin
+			start := time.Now()
+			all[i].status = send(rt, req)
+			all[i].took = millis32(time.Since(start))
+		})
+	}
+	close(begin)
+	wg.Wait()
+	return all
+}
+
+// slowestOf returns how long the slowest request took, in milliseconds.
+func slowestOf(all []request) float64 { return quantile(sortedTimes(all), 1) }
