@@ -78,15 +78,15 @@ func boundary(ctx context.Context, o Options) ([]Result, error) {
 // A side is what one library has done.
 type side struct {
 	requests []request
-	from, to float64 // when, in seconds since the start of all
-	calls    []float64
-	ages     []float64 // of the token, when each of the calls came
+	from, to float64   // when, in seconds since the start of all
+	issued   float64   // when the login's token was
+	calls    []float64 // when they came
 }
 
 func (plan boundaryPlan) run(ctx context.Context, start time.Time, p peers.Peer) (side, error) {
 	w := newWorld(plan.life)
 	w.answer = endpointTime
-	issued := time.Now()
+	issued := time.Since(start).Seconds()
 	rt, closeAll, err := w.open(p, plan.lead)
 	if err != nil {
 		return side{}, err
@@ -98,33 +98,32 @@ func (plan boundaryPlan) run(ctx context.Context, start time.Time, p peers.Peer)
 	began := time.Now()
 	running, stop := context.WithTimeout(ctx, plan.length())
 	defer stop()
-	s := side{from: began.Sub(start).Seconds(), requests: load(running, start, plan.callers, plan.think, rt)}
+	s := side{from: began.Sub(start).Seconds(), issued: issued, requests: load(running, start, plan.callers, plan.think, rt)}
 	s.to = s.from + plan.length().Seconds()
 	for _, c := range w.log() {
 		s.calls = append(s.calls, c.arrived.Sub(start).Seconds())
-		s.ages = append(s.ages, c.arrived.Sub(issued).Seconds())
-		issued = c.arrived
 	}
 	return s, nil
 }
 
-// refreshes returns when the refreshes began: calls while one is under way
-// belong to that.
-func (s side) refreshes() []float64 {
-	var all []float64
+// refreshes returns when the refreshes began, and how old the token was by then.
+// Calls while one is under way belong to that.
+func (s side) refreshes() (began, ages []float64) {
+	issued := s.issued
 	for _, at := range s.calls {
-		if n := len(all); n == 0 || at-all[n-1] > endpointTime.Seconds() {
-			all = append(all, at)
+		if n := len(began); n == 0 || at-began[n-1] > endpointTime.Seconds() {
+			began, ages = append(began, at), append(ages, at-issued)
 		}
+		issued = at
 	}
-	return all
+	return began, ages
 }
 
 func (s side) result(plan boundaryPlan) Result {
 	if len(s.requests) == 0 {
 		return Result{}
 	}
-	refreshes := s.refreshes()
+	refreshes, ages := s.refreshes()
 	n := float64(max(len(refreshes), 1))
 	r := Result{Values: latencies(s.requests)}
 	failed, unauthorized := failures(s.requests)
@@ -137,7 +136,7 @@ func (s side) result(plan boundaryPlan) Result {
 		r.Note = "did not refresh"
 		return r
 	}
-	age := Median(s.ages)
+	age := Median(ages)
 	r.Values["age.s"] = age
 	if age > (plan.life - 50*time.Millisecond).Seconds() {
 		r.Note = "refreshes once the token has expired"
@@ -206,7 +205,7 @@ func boundaryControls(controls [2][]request, sides []side) []Result {
 		r.Values["stalled.count"] = float64(countSlow(all))
 		setRatio(r.Values, "p99.9.control.ratio", r.Values["p99.9.ms"], quantile(sortedTimes(controls[0]), 0.999))
 		for _, s := range sides {
-			if refreshes := s.refreshes(); len(refreshes) > 0 { // the same moment as in the first library's picture
+			if refreshes, _ := s.refreshes(); len(refreshes) > 0 { // the same moment as in the first library's picture
 				r.Series = map[string][]Point{"latency": around(all, refreshes[len(refreshes)/2])}
 				break
 			}

@@ -2,7 +2,6 @@ package measure
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -153,7 +152,7 @@ func play(ctx context.Context, name string, i int, p peers.Peer, limit time.Dura
 }
 
 // together plays the parts of a scene at the same time, and merges what they
-// return.
+// return. An error is the first part's that has one.
 func together(parts ...func() (Result, error)) (Result, error) {
 	results, errs := make([]Result, len(parts)), make([]error, len(parts))
 	var wg sync.WaitGroup
@@ -167,7 +166,12 @@ func together(parts ...func() (Result, error)) (Result, error) {
 		maps.Copy(whole.Words, r.Words)
 		maps.Copy(whole.Series, r.Series)
 	}
-	return whole, errors.Join(errs...)
+	for _, err := range errs {
+		if err != nil {
+			return Result{}, err
+		}
+	}
+	return whole, nil
 }
 
 // A request is what is kept of one that load has sent.
