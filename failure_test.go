@@ -219,6 +219,28 @@ func TestOutageWithinLifetime(t *testing.T) {
 	})
 }
 
+// The server is well again before the token expires: whatever pause was drawn
+// after the last failure, nobody is told of one.
+func TestOutageEndsBeforeExpiry(t *testing.T) {
+	for _, f := range []oauthtest.Fault{oauthtest.Unavailable(""), oauthtest.Unavailable("2"), oauthtest.Refuse(), oauthtest.Status(500)} {
+		inBubble(t, f.Name, func(t *testing.T) {
+			for range 20 {
+				w := newWorld(t, oauthtest.Options{AccessLifetime: 60 * time.Second})
+				src := w.loggedIn()
+				time.Sleep(50 * time.Second) // due
+				w.as.Token.Always(f)
+				for range 75 {
+					w.usable(src)
+					time.Sleep(100 * time.Millisecond)
+				}
+				w.as.Token.Always(oauthtest.Fault{})
+				time.Sleep(2500 * time.Millisecond)
+				w.usable(src)
+			}
+		})
+	}
+}
+
 func TestUnknownOutcome(t *testing.T) {
 	inBubble(t, "R9110-9.2.2-rt one prompt retry in a new attempt", func(t *testing.T) {
 		w, src := expired(t, oauthtest.Options{Grace: time.Minute})

@@ -30,7 +30,7 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	if r.Pause != nil && r.Pause.Class == p.Class {
 		p.Failures = r.Pause.Failures + 1
 	}
-	d := max(backoff(p.Failures, s.random()), e.RetryAfter)
+	d := max(s.untilExpiry(backoff(p.Failures, s.random()), now), e.RetryAfter)
 	next := r.with(func(c *record) {
 		c.Padding = ""
 		if interrupted.IsZero() { // or an earlier attempt may have spent it, whatever has become of this one
@@ -74,6 +74,16 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		d = never // the refresh token may be spent: not again while the access token lives
 	}
 	return s.fail(e, d)
+}
+
+// untilExpiry shortens a pause that is our own choice so that it does not outlast
+// the access token, if that can still be used: before callers are told of a
+// failure, the server is asked once more.
+func (s *Source) untilExpiry(d time.Duration, now time.Time) time.Duration {
+	if v := s.current.Load(); v.usable(now) {
+		return min(d, max(v.expire-v.age(now), minBackoff/10))
+	}
+	return d
 }
 
 // explain says in e what a pause of this kind means.
