@@ -29,9 +29,9 @@ type cancelPlan struct {
 }
 
 func cancel(ctx context.Context, o Options) ([]Result, error) {
-	plan := cancelPlan{life: 2 * time.Second, answer: 5 * time.Second, deadline: 50 * time.Millisecond}
+	plan := cancelPlan{life: 3 * time.Second, answer: 5 * time.Second, deadline: 50 * time.Millisecond}
 	if o.Smoke {
-		plan.life, plan.answer = time.Second, time.Second
+		plan.life, plan.answer = 2*time.Second, time.Second
 	}
 	return atOnce(ctx, "cancel", o, 10*plan.answer, func(ctx context.Context, _ int, p peers.Peer) (Result, error) {
 		return together(
@@ -45,7 +45,7 @@ func cancel(ctx context.Context, o Options) ([]Result, error) {
 func (plan cancelPlan) expired(ctx context.Context, p peers.Peer) (w *world, rt http.RoundTripper, end func(), err error) {
 	w = newWorld(plan.life)
 	w.strict, w.answer = true, plan.answer
-	rt, end, err = w.open(p, 100*time.Millisecond)
+	rt, end, err = w.open(p, time.Second)
 	if err != nil {
 		return nil, nil, nil, err
 	}

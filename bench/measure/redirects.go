@@ -16,8 +16,8 @@ import (
 // followed", that none came. Requests are sent by an http.Client over the
 // library's transport.
 //
-// Where the refresh is the program's own code, there is nothing to say about the
-// library.
+// Where it is not the library that sends the refresh, there is nothing to say
+// about it.
 var Redirects = Measure{
 	Name: "redirects",
 	Doc:  "what another origin gets to see after a redirect",
@@ -39,9 +39,11 @@ const (
 	tokenElsewhere = "https://elsewhere.example/token"
 )
 
-// ownRefresh are the modules that leave the refresh to the program.
-var ownRefresh = map[string]bool{
+// leaveRefresh are the modules that leave the refresh to the program, or to
+// another library.
+var leaveRefresh = map[string]bool{
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore": true,
+	"github.com/aws/aws-sdk-go-v2/credentials":     true,
 	"github.com/aws/smithy-go":                     true,
 	"k8s.io/client-go":                             true,
 }
@@ -81,8 +83,8 @@ func redirects(ctx context.Context, o Options) ([]Result, error) {
 // redirectedRefresh has the token endpoint redirect the refresh of a token that
 // has expired.
 func redirectedRefresh(ctx context.Context, p peers.Peer) (string, error) {
-	if ownRefresh[p.Module] {
-		return "the program's own code", nil
+	if leaveRefresh[p.Module] {
+		return "not sent by the library", nil
 	}
 	s := sentinel{location: tokenElsewhere, status: http.StatusTemporaryRedirect}
 	w := newWorld(time.Second)

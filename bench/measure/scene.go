@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -34,23 +33,12 @@ func (w *world) openOver(p peers.Peer, lead time.Duration, token, api http.Round
 		Lead:   lead,
 	}
 	session, err := p.Open(s)
-	if err != nil && p.Stores { // some cannot do without a file
-		if s.Dir, err = os.MkdirTemp("", "bench-"); err != nil {
-			return nil, nil, err
-		}
-		if session, err = p.Open(s); err != nil {
-			os.RemoveAll(s.Dir)
-		}
-	}
 	if err != nil {
 		return nil, nil, err
 	}
 	end = func() {
 		if session.Close != nil {
 			session.Close()
-		}
-		if s.Dir != "" {
-			os.RemoveAll(s.Dir)
 		}
 	}
 	if session.Transport != nil {
