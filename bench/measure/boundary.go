@@ -81,6 +81,7 @@ type side struct {
 	from, to float64   // when, in seconds since the start of all
 	issued   float64   // when the login's token was
 	calls    []float64 // when they came
+	answered []float64 // when those were that were
 }
 
 func (plan boundaryPlan) run(ctx context.Context, start time.Time, p peers.Peer) (side, error) {
@@ -102,6 +103,9 @@ func (plan boundaryPlan) run(ctx context.Context, start time.Time, p peers.Peer)
 	s.to = s.from + plan.length().Seconds()
 	for _, c := range w.log() {
 		s.calls = append(s.calls, c.arrived.Sub(start).Seconds())
+		if !c.answered.IsZero() {
+			s.answered = append(s.answered, c.answered.Sub(start).Seconds())
+		}
 	}
 	return s, nil
 }
@@ -130,7 +134,7 @@ func (s side) result(plan boundaryPlan) Result {
 	r.Values["errors.count"] = float64(failed)
 	r.Values["unauthorized.count"] = float64(unauthorized)
 	r.Values["refreshes.count"] = float64(len(refreshes))
-	r.Values["stalled.count"] = float64(countSlow(s.requests)) / n
+	r.Values["stalled.count"] = float64(countWaiting(s.requests, s.answered)) / n
 	r.Values["calls.count"] = float64(len(s.calls)) / n
 	if len(refreshes) == 0 {
 		r.Note = "did not refresh"
@@ -153,6 +157,7 @@ func latencies(all []request) map[string]float64 {
 		"p99.ms":         quantile(sorted, 0.99),
 		"p99.9.ms":       quantile(sorted, 0.999),
 		"max.ms":         quantile(sorted, 1),
+		"slow.count":     float64(countSlow(all)), // whatever the reason
 		"requests.count": float64(len(sorted)),
 	}
 }
@@ -202,7 +207,6 @@ func boundaryControls(controls [2][]request, sides []side) []Result {
 		}
 		failed, _ := failures(all)
 		r.Values["errors.count"] = float64(failed)
-		r.Values["stalled.count"] = float64(countSlow(all))
 		setRatio(r.Values, "p99.9.control.ratio", r.Values["p99.9.ms"], quantile(sortedTimes(controls[0]), 0.999))
 		for _, s := range sides {
 			if refreshes, _ := s.refreshes(); len(refreshes) > 0 { // the same moment as in the first library's picture

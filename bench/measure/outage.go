@@ -79,8 +79,7 @@ func (plan outagePlan) run(ctx context.Context, p peers.Peer) (Result, error) {
 	}
 	from, to := login.Add(plan.from), login.Add(plan.to)
 	w.fail(from, to, plan.retry)
-	lead := time.Until(from) - time.Second // until a second before, nothing happens
-	if err := pause(ctx, lead); err != nil {
+	if err := pause(ctx, time.Until(from)); err != nil { // before, nothing happens
 		return Result{}, err
 	}
 	running, stop := context.WithDeadline(ctx, to.Add(plan.after))
@@ -103,7 +102,7 @@ func (plan outagePlan) result(all []request, calls []call, from, to time.Time) R
 		}
 		slowestError = max(slowestError, r.took)
 		settled = max(settled, float64(r.at)+float64(r.took)/1000-length)
-		if at := float64(r.at); at < length {
+		if float64(r.at) < length {
 			during++
 		}
 	}
@@ -112,6 +111,7 @@ func (plan outagePlan) result(all []request, calls []call, from, to time.Time) R
 		"requests.count":      float64(len(all)),
 		"errors.count":        float64(failed),
 		"errors.during.count": float64(during),
+		"errors.after.count":  float64(failed - during),
 		"slowest.ms":          float64(slowest),
 		"slowest error.ms":    float64(slowestError),
 		"settled.s":           settled, // the last error, after the end; 0: none since then

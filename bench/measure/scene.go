@@ -13,8 +13,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// slow is from when on a request counts as stalled. The requests themselves take
-// no time, and the shortest refresh that could stall them half a second.
+// slow is from when on a request counts as slow: by itself it takes no time, and
+// the shortest refresh that it could wait for half a second.
 const slow = 100 * time.Millisecond
 
 // open sets a library up in a world with the token of a login. end ends it.
@@ -259,11 +259,27 @@ func quantile(sorted []float32, q float64) float64 {
 	return float64(sorted[min(int(q*float64(len(sorted))), len(sorted)-1)])
 }
 
-// countSlow counts the requests that stalled.
+// countSlow counts the requests that took so long as only a refresh, or a
+// disturbance of the machine, makes them take.
 func countSlow(all []request) int {
 	n := 0
 	for _, r := range all {
 		if r.took > millis32(slow) {
+			n++
+		}
+	}
+	return n
+}
+
+// countWaiting counts the slow requests that were waiting when one of the calls
+// was answered, in seconds since the load began: disturbances seldom come just
+// then.
+func countWaiting(all []request, answered []float64) int {
+	const precision = 0.001 // of request.at, and more
+	n := 0
+	for _, r := range all {
+		from, to := float64(r.at), float64(r.at)+float64(r.took)/1000+precision
+		if r.took > millis32(slow) && slices.ContainsFunc(answered, func(at float64) bool { return from < at && at <= to }) {
 			n++
 		}
 	}

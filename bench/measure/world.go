@@ -48,8 +48,7 @@ type world struct {
 	life     time.Duration        // of the access tokens to be issued
 	n        int                  // tokens issued so far
 	access   map[string]time.Time // when the live access tokens expire
-	current  string               // the refresh token
-	spent    map[string]bool      // those before
+	refresh  map[string]bool      // the refresh tokens, and whether they are spent
 	dead     bool                 // the session was ended
 	down     [2]time.Time         // the endpoint is out of order between these
 	retry    time.Duration        // what it asks for meanwhile
@@ -66,7 +65,7 @@ type call struct {
 }
 
 func newWorld(life time.Duration) *world {
-	return &world{life: life, access: map[string]time.Time{}, spent: map[string]bool{}}
+	return &world{life: life, access: map[string]time.Time{}, refresh: map[string]bool{}}
 }
 
 // login begins the session.
@@ -74,19 +73,18 @@ func (w *world) login() *oauth2.Token {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	w.issue(now)
-	return &oauth2.Token{AccessToken: w.newest(), RefreshToken: w.current, TokenType: "Bearer",
+	access, refresh := w.issue(now)
+	return &oauth2.Token{AccessToken: access, RefreshToken: refresh, TokenType: "Bearer",
 		Expiry: now.Add(w.life), ExpiresIn: int64(w.life / time.Second)}
 }
 
 // issue makes the next pair of tokens. w.mu is held.
-func (w *world) issue(now time.Time) {
+func (w *world) issue(now time.Time) (access, refresh string) {
 	w.n++
-	w.access[w.newest()] = now.Add(w.life)
-	w.current = fmt.Sprintf("refresh-token-%d", w.n)
+	access, refresh = fmt.Sprintf("access-token-%d", w.n), fmt.Sprintf("refresh-token-%d", w.n)
+	w.access[access], w.refresh[refresh] = now.Add(w.life), false
+	return access, refresh
 }
-
-func (w *world) newest() string { return fmt.Sprintf("access-token-%d", w.n) }
 
 // issueFor sets how long the tokens live that are issued from now on.
 func (w *world) issueFor(life time.Duration) {
@@ -182,6 +180,11 @@ func (w *world) decide(req *http.Request, form url.Values) (*http.Response, int,
 	w.calls = append(w.calls, call{arrived: now})
 	var resp *http.Response
 	shown := form.Get("refresh_token")
+	spent, known := w.refresh[shown]
+	if w.strict && spent {
+		w.dead = true
+		clear(w.access)
+	}
 	switch {
 	case !now.Before(w.down[0]) && now.Before(w.down[1]):
 		resp = respond(req, http.StatusServiceUnavailable)
@@ -189,17 +192,13 @@ func (w *world) decide(req *http.Request, form url.Values) (*http.Response, int,
 		takes = outageAnswer
 	case form.Get("grant_type") != "refresh_token":
 		resp = respondJSON(req, http.StatusBadRequest, map[string]any{"error": "unsupported_grant_type"})
-	case w.dead || shown != w.current && (w.strict || !w.spent[shown]):
-		w.dead = w.dead || w.spent[shown]
-		if w.dead {
-			clear(w.access)
-		}
+	case w.dead || !known:
 		resp = respondJSON(req, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 	default:
-		w.spent[shown] = true
-		w.issue(now)
-		resp = respondJSON(req, http.StatusOK, map[string]any{"access_token": w.newest(), "token_type": "Bearer",
-			"expires_in": int(w.life / time.Second), "refresh_token": w.current})
+		w.refresh[shown] = true
+		access, refresh := w.issue(now)
+		resp = respondJSON(req, http.StatusOK, map[string]any{"access_token": access, "token_type": "Bearer",
+			"expires_in": int(w.life / time.Second), "refresh_token": refresh})
 	}
 	w.calls[i].status = resp.StatusCode
 	return resp, i, takes
