@@ -241,6 +241,27 @@ func TestOutageEndsBeforeExpiry(t *testing.T) {
 	}
 }
 
+// However long an outage has lasted, a server that names the pause it needs is
+// asked again before twice that is over.
+func TestRetryAfterBoundsThePause(t *testing.T) {
+	inBubble(t, "R9110-10.2.3", func(t *testing.T) {
+		for range 20 {
+			w, src := expired(t, oauthtest.Options{})
+			w.as.Token.Always(oauthtest.Unavailable("2"))
+			for range 10 {
+				_, err := src.Token(t.Context())
+				e := refreshError(t, err)
+				if e.RetryAfter < 2*time.Second || e.RetryAfter > 4*time.Second {
+					t.Fatalf("the pause is %v, want two to four seconds", e.RetryAfter)
+				}
+				time.Sleep(e.RetryAfter)
+			}
+			w.as.Token.Always(oauthtest.Fault{})
+			w.usable(src)
+		}
+	})
+}
+
 func TestUnknownOutcome(t *testing.T) {
 	inBubble(t, "R9110-9.2.2-rt one prompt retry in a new attempt", func(t *testing.T) {
 		w, src := expired(t, oauthtest.Options{Grace: time.Minute})
