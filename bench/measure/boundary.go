@@ -177,7 +177,7 @@ func (s side) compare(values map[string]float64, control []request) {
 // milliseconds over seconds from that moment. A slot without a request is left
 // out: all callers were waiting.
 func around(all []request, moment float64) []Point {
-	const before, after, slot = 1.0, 2.0, 0.025
+	const before, after, slot = 1.0, 2.0, 0.010
 	slots := make([]float64, int((before+after)/slot))
 	for i := range slots {
 		slots[i] = -1

@@ -22,8 +22,8 @@ func TestBoundary(t *testing.T) {
 		want(t, r, "errors.count", 0, 0)
 		want(t, r, "age.s", 35, 36) // of 40, 5 before the end, less a tenth of that
 		want(t, r, "requests.count", 200*10*123, 200*10*124)
-		if n := len(r.Series["latency"]); n < 100 {
-			t.Errorf("%d points of the picture, want one of each 25 ms", n)
+		if n := len(r.Series["latency"]); n < 299 {
+			t.Errorf("%d points of the picture, want one of each 10 ms", n)
 		}
 	})
 }

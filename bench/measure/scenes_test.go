@@ -8,15 +8,15 @@ import (
 	"github.com/freshtoken/freshtoken/bench/peers"
 )
 
-// ours is this library, both ways.
-func ours() []peers.Peer { return []peers.Peer{peers.Freshtoken, peers.FreshtokenBackground} }
+// freshtokens are this library, both ways.
+func freshtokens() []peers.Peer { return []peers.Peer{peers.Freshtoken, peers.FreshtokenBackground} }
 
 // onFakeTime makes a measure of this library in a bubble, whole and not for smoke,
 // and has each result checked.
 func onFakeTime(t *testing.T, m measure.Measure, check func(t *testing.T, r measure.Result)) {
 	t.Helper()
-	results := inBubble(t, m, ours()...)
-	for i, p := range ours() {
+	results := inBubble(t, m, freshtokens()...)
+	for i, p := range freshtokens() {
 		t.Run(p.Name, func(t *testing.T) {
 			if r := results[i]; r.Values == nil && r.Words == nil {
 				t.Fatalf("nothing was measured: %s", r.Note)
