@@ -111,7 +111,6 @@ func (plan outagePlan) result(all []request, calls []call, from, to time.Time) R
 		"requests.count":      float64(len(all)),
 		"errors.count":        float64(failed),
 		"errors.during.count": float64(during),
-		"errors.after.count":  float64(failed - during),
 		"slowest.ms":          float64(slowest),
 		"slowest error.ms":    float64(slowestError),
 		"settled.s":           settled, // the last error, after the end; 0: none since then
