@@ -55,5 +55,10 @@ func All() []Peer {
 		Freshtoken,
 		FreshtokenBackground,
 		XOAuth2,
+		Google,
+		Smithy,
+		Azcore,
+		AzcoreChallenge,
+		ClientGo,
 	}
 }
