@@ -38,8 +38,8 @@ func openGoogle(s Setup) (*Session, error) {
 	}
 	if opts.ClientSecret == "" {
 		c := *s.HTTP
-		c.Transport = public{cmp.Or(c.Transport, http.DefaultTransport)}
-		opts.Client, opts.ClientSecret, opts.AuthStyle = &c, "public", auth.StyleInParams
+		c.Transport = publicClient{cmp.Or(c.Transport, http.DefaultTransport)}
+		opts.Client, opts.ClientSecret, opts.AuthStyle = &c, "unused", auth.StyleInParams
 	}
 	refresh, err := auth.New3LOTokenProvider(opts)
 	if err != nil {
@@ -82,11 +82,11 @@ func (p *loggedIn) Token(ctx context.Context) (*auth.Token, error) {
 	return p.TokenProvider.Token(ctx)
 }
 
-// public sends the requests of a public client: without the secret that the
+// publicClient sends the requests of a public client: without the secret that the
 // library demands.
-type public struct{ base http.RoundTripper }
+type publicClient struct{ base http.RoundTripper }
 
-func (t public) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t publicClient) RoundTrip(req *http.Request) (*http.Response, error) {
 	form, err := readForm(req)
 	if err != nil {
 		return nil, err

@@ -60,5 +60,8 @@ func All() []Peer {
 		Azcore,
 		AzcoreChallenge,
 		ClientGo,
+		MSAL,
+		SSOCreds,
+		SaveToFile,
 	}
 }
