@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"maps"
 	"net/http"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -67,12 +68,14 @@ type transporter struct{ base http.RoundTripper }
 
 func (t transporter) Do(req *http.Request) (*http.Response, error) { return t.base.RoundTrip(req) }
 
-// A pipeline is a RoundTripper: its policies write to the request they are
-// given, which belongs to the caller here.
+// A pipeline is a RoundTripper. Its policies set headers of the request that
+// they are given, which belongs to the caller here.
 type pipeline struct{ runtime.Pipeline }
 
 func (p pipeline) RoundTrip(req *http.Request) (*http.Response, error) {
-	r, err := runtime.NewRequestFromRequest(req.Clone(req.Context()))
+	own := *req
+	own.Header = maps.Clone(req.Header)
+	r, err := runtime.NewRequestFromRequest(&own)
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // MSAL is Microsoft's library for public clients with the cache of its
-// extensions, in a plain file as on systems without a keyring; without
-// Setup.Dir it works in memory. It has no transport.
+// extensions, in a plain file as on systems without a keyring. It has no
+// transport.
 //
 // It talks to servers of one kind only. See entra for how it gets to see one.
 //
@@ -25,33 +25,40 @@ var MSAL = Peer{Name: "MSAL + extensions cache", Module: "github.com/AzureAD/mic
 var msalScopes = []string{"api"}
 
 func openMSAL(s Setup) (*Session, error) {
-	opts := []public.Option{
-		public.WithAuthority(entraAuthority), public.WithInstanceDiscovery(false),
-		public.WithHTTPClient(entra{s}),
-	}
-	if s.Dir != "" {
-		store, err := file.New(filepath.Join(s.Dir, "msal.json"))
-		if err != nil {
-			return nil, err
-		}
-		cache, err := extensions.New(store, filepath.Join(s.Dir, "msal.timestamp"))
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, public.WithCache(cache))
-	}
-	client, err := public.New(s.OAuth2.ClientID, opts...)
+	dir, remove, err := workDir(s)
 	if err != nil {
+		return nil, err
+	}
+	client, err := newMSAL(s, dir)
+	if err != nil {
+		remove()
 		return nil, err
 	}
 	account, err := msalAccount(client, s)
 	if err != nil {
+		remove()
 		return nil, err
 	}
-	return &Session{Token: func(ctx context.Context) (string, error) {
-		res, err := client.AcquireTokenSilent(ctx, msalScopes, public.WithSilentAccount(account))
-		return res.AccessToken, err
-	}}, nil
+	return &Session{
+		Token: func(ctx context.Context) (string, error) {
+			res, err := client.AcquireTokenSilent(ctx, msalScopes, public.WithSilentAccount(account))
+			return res.AccessToken, err
+		},
+		Close: remove,
+	}, nil
+}
+
+func newMSAL(s Setup, dir string) (public.Client, error) {
+	store, err := file.New(filepath.Join(dir, "msal.json"))
+	if err != nil {
+		return public.Client{}, err
+	}
+	cache, err := extensions.New(store, filepath.Join(dir, "msal.timestamp"))
+	if err != nil {
+		return public.Client{}, err
+	}
+	return public.New(s.OAuth2.ClientID, public.WithAuthority(entraAuthority), public.WithInstanceDiscovery(false),
+		public.WithHTTPClient(entra{s}), public.WithCache(cache))
 }
 
 // msalAccount logs in, if there is a login, or finds the account of an earlier

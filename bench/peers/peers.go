@@ -23,7 +23,8 @@ type Setup struct {
 	// that let their users say so.
 	Lead time.Duration
 
-	// Dir is where a library that stores sessions keeps them. Empty: memory.
+	// Dir is where a library that stores sessions keeps them. Empty: memory,
+	// or a directory that Close removes, for a library that needs one.
 	Dir string
 }
 
