@@ -3,6 +3,7 @@ package peers_test
 import (
 	"context"
 	"net/http"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -151,6 +152,71 @@ func TestAPeerThatStoresFindsTheSessionAgain(t *testing.T) {
 					t.Errorf("%d refreshes, %d reuses; want two refreshes", st.Refreshes, st.Reuses)
 				}
 			})
+		})
+	}
+}
+
+func TestALoginWhoseTokenHasExpiredIsRefreshedBeforeItsFirstUse(t *testing.T) {
+	for _, p := range peers.All() {
+		t.Run(p.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := oauthtest.New(oauthtest.Options{AccessLifetime: lifetime})
+				tok := srv.Login("alice")
+				time.Sleep(lifetime + time.Second)
+				s, err := p.Open(peers.Setup{OAuth2: srv.OAuth2(), HTTP: srv.Client(), Base: srv.Transport(),
+					Origin: srv.BaseURL(), Token: tok, Lead: lead, Dir: t.TempDir()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer end(t, s)
+				get(t, s, srv)
+				if st := srv.Stats(); st.Refreshes != 1 || st.APIUnauthorized != 0 {
+					t.Errorf("%d refreshes, %d times 401; want one refresh", st.Refreshes, st.APIUnauthorized)
+				}
+			})
+		})
+	}
+}
+
+func TestCloseLeavesNoDirectoryBehind(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	for _, p := range peers.All() {
+		t.Run(p.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, srv := open(t, p, "")
+				get(t, s, srv)
+				end(t, s)
+			})
+			left, err := os.ReadDir(temp)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(left) != 0 {
+				t.Errorf("%d files are left", len(left))
+			}
+		})
+	}
+}
+
+func TestAPeerWithoutAStoreAsksForALogin(t *testing.T) {
+	for _, p := range peers.All() {
+		if p.Module == peers.Freshtoken.Module { // logs in later
+			continue
+		}
+		t.Run(p.Name, func(t *testing.T) {
+			srv := oauthtest.New(oauthtest.Options{})
+			s, err := p.Open(peers.Setup{OAuth2: srv.OAuth2(), HTTP: srv.Client(), Base: srv.Transport(), Dir: t.TempDir()})
+			if err != nil {
+				return
+			}
+			defer end(t, s)
+			if s.Token == nil {
+				t.Fatal("opened without a token")
+			}
+			if _, err := s.Token(t.Context()); err == nil {
+				t.Error("a token out of nothing")
+			}
 		})
 	}
 }
