@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"log"
 	"os"
@@ -52,11 +51,7 @@ func main() {
 		log.Printf("%s: %.0f s", m.Name, time.Since(start).Seconds())
 	}
 	runtime.KeepAlive(ballast)
-	data, err := json.MarshalIndent(run, "", "\t")
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := os.WriteFile(*out, append(data, '\n'), 0o644); err != nil {
+	if err := run.Write(*out); err != nil {
 		log.Fatal(err)
 	}
 }

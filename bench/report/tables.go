@@ -1,0 +1,136 @@
+package main
+
+// A table shows values of one measure, a row for each peer. The measures and
+// their values are named here, in targets.go, and in the files of the pictures,
+// and nowhere else.
+type table struct {
+	name    string // as page.md calls it
+	measure string
+	columns []column
+}
+
+// A column shows a cell for each peer: a text with the names of values, or of
+// words, in braces.
+type column struct{ heading, cell string }
+
+var tables = []table{
+	{"token", "token", []column{
+		{"serial", "{serial.ns} ({serial.floor.ratio}, {serial.xoauth2.ratio})"},
+		{"1 processor", "{p1.ns} ({p1.floor.ratio}, {p1.xoauth2.ratio})"},
+		{"2 processors", "{p2.ns} ({p2.floor.ratio}, {p2.xoauth2.ratio})"},
+		{"8 processors", "{p8.ns} ({p8.floor.ratio}, {p8.xoauth2.ratio})"},
+		{"memory", "{serial.bytes}, {serial.allocs}"},
+	}},
+	{"roundtrip", "roundtrip", []column{
+		{"no header", "{0.ns} ({0.floor.ratio}, {0.xoauth2.ratio})"},
+		{"memory", "{0.bytes}, {0.allocs}"},
+		{"5 headers", "{5.ns} ({5.floor.ratio}, {5.xoauth2.ratio})"},
+		{"memory", "{5.bytes}, {5.allocs}"},
+		{"20 headers", "{20.ns} ({20.floor.ratio}, {20.xoauth2.ratio})"},
+		{"memory", "{20.bytes}, {20.allocs}"},
+	}},
+	{"boundary", "boundary", []column{
+		{"median", "{p50.ms}"},
+		{"p99", "{p99.ms}"},
+		{"p99.9", "{p99.9.ms}"},
+		{"p99.9 to the control's", "{p99.9.control.ratio}"},
+		{"slowest", "{max.ms}"},
+		{"stalled", "{stalled.count}"},
+		{"calls", "{calls.count}"},
+		{"errors", "{errors.count}"},
+		{"refreshed when so old", "{age.s}"},
+	}},
+	{"wake", "wake", []column{
+		{"slowest", "{slowest.ms}"},
+		{"slowest of the control", "{slowest.control.ms}"},
+		{"ratio", "{slowest.control.ratio}"},
+		{"stalled", "{stalled.count}"},
+		{"calls then", "{calls.count}"},
+		{"calls while idle", "{idle.calls.count}"},
+		{"errors", "{errors.count}"},
+	}},
+	{"storm", "storm", []column{
+		{"callers that got a 401", "{caught.count}"},
+		{"401s that they got", "{unauthorized.count}"},
+		{"other errors", "{errors.count}"},
+		{"calls", "{calls.count}"},
+		{"401s that the API sent", "{rejected.count}"},
+		{"damaged bodies", "{damaged.count}"},
+		{"all served after", "{served.s}"},
+	}},
+	{"outage.10s", "outage", []column{
+		{"errors", "{10s.errors.count} of {10s.requests.count}"},
+		{"calls", "{10s.calls.count}"},
+		{"of them too early", "{10s.early.count}"},
+		{"most calls in a second", "{10s.peak.count}"},
+		{"slowest request", "{10s.slowest.ms}"},
+		{"last error, after the end", "{10s.settled.s}"},
+		{"next refresh, after the end", "{10s.refreshed.s}"},
+	}},
+	{"outage.16s", "outage", []column{
+		{"errors", "{16s.errors.count} of {16s.requests.count}"},
+		{"calls", "{16s.calls.count}"},
+		{"of them too early", "{16s.early.count}"},
+		{"most calls in a second", "{16s.peak.count}"},
+		{"slowest error", "{16s.slowest error.ms}"},
+		{"last error, after the end", "{16s.settled.s}"},
+		{"next refresh, after the end", "{16s.refreshed.s}"},
+	}},
+	{"cancel", "cancel", []column{
+		{"who waits returns after", "{waiter.ms}"},
+		{"who began it returns after", "{initiator.ms}"},
+		{"the refresh survived", "{refresh survived}"},
+		{"the other caller got", "{other caller} after {other.ms}"},
+		{"calls", "{calls.count}"},
+		{"next request", "{next request}"},
+		{"the session survived", "{family survived}"},
+	}},
+	{"processes", "processes", []column{
+		{"rotations", "{rotations.count}"},
+		{"refresh tokens sent twice", "{reuses.count}"},
+		{"`invalid_grant`", "{invalid_grant.count}"},
+		{"calls that failed", "{failed.count} of {calls.count}"},
+		{"the session survived", "{family}"},
+	}},
+	{"redirects", "redirects", []column{
+		{"302 to another host", "{302 to another host}"},
+		{"307 to another host", "{307 to another host}"},
+		{"307 to another port", "{307 to another port}"},
+		{"307 from the token endpoint", "{307 from the token endpoint}"},
+	}},
+	{"save", "save", []column{
+		{"save", "{save.ns}"},
+		{"to the floor", "{save.floor.ratio}"},
+		{"load", "{load.ns}"},
+		{"to the floor", "{load.floor.ratio}"},
+	}},
+	{"coldstart", "coldstart", []column{
+		{"start to first request", "{ms}"},
+		{"to plaintext", "{plaintext.ratio}"},
+	}},
+	{"accounts", "accounts", []column{
+		{"heap", "{heap.bytes}"},
+		{"goroutines", "{goroutines.count}"},
+		{"opening all", "{open.ms}"},
+		{"a token", "{token.ns}"},
+	}},
+}
+
+// leftOut are the values that no table shows, by measure.
+var leftOut = map[string][]string{
+	// In parallel the same as one by one.
+	"token": {"p1.bytes", "p1.allocs", "p2.bytes", "p2.allocs", "p8.bytes", "p8.allocs"},
+	// How much was done, and errors of one kind among all.
+	"boundary": {"requests.count", "refreshes.count", "unauthorized.count"},
+	// The column of when all were served is empty, and says so.
+	"storm": {"all served", "failing.count"},
+	// There is one of each in a table, and it is the one to look at there.
+	"outage": {"10s.errors.during.count", "16s.errors.during.count", "10s.slowest error.ms", "16s.slowest.ms"},
+}
+
+// drawn are the series that pictures show, by measure.
+var drawn = map[string][]string{
+	"boundary":  {latencySeries},
+	"outage":    {"10s.calls", outageSeries}, // the shorter one is the beginning of the longer
+	"processes": processSeries,
+}
