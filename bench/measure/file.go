@@ -50,7 +50,7 @@ func Read(name string) (Run, error) {
 	return r, nil
 }
 
-// MarshalJSON writes a point as [X, Y], in milliseconds and four digits: there
+// MarshalJSON writes a point as [X, Y], with four digits: there
 // are many of them, and a picture shows no more.
 func (p Point) MarshalJSON() ([]byte, error) {
 	y, err := json.Marshal(p.Y) // which refuses what is no number
@@ -60,7 +60,7 @@ func (p Point) MarshalJSON() ([]byte, error) {
 	if short := strconv.FormatFloat(p.Y, 'g', 4, 64); len(short) < len(y) {
 		y = []byte(short)
 	}
-	x, err := strconv.ParseFloat(strconv.FormatFloat(p.X, 'f', 3, 64), 64)
+	x, err := strconv.ParseFloat(strconv.FormatFloat(p.X, 'f', 4, 64), 64)
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,9 @@ func TestRunIsReadAsItWasWritten(t *testing.T) {
 
 func TestPointsAreWrittenShort(t *testing.T) {
 	for want, p := range map[string]measure.Point{
-		"[0.333,66.67]": {X: 1.0 / 3, Y: 200.0 / 3},
-		"[0,712]":       {X: -0.0001, Y: 712},
-		"[-0.5,0]":      {X: -0.5},
+		"[0.3333,66.67]": {X: 1.0 / 3, Y: 200.0 / 3},
+		"[0,712]":        {X: -0.00001, Y: 712},
+		"[-0.5,0]":       {X: -0.5},
 	} {
 		data, err := p.MarshalJSON()
 		if err != nil || string(data) != want {

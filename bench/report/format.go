@@ -15,7 +15,7 @@ var units = map[string]func(float64) string{
 	"ms":    func(v float64) string { return duration(v * 1e6) },
 	"s":     func(v float64) string { return duration(v * 1e9) },
 	"bytes": size,
-	"ratio": func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) + "×" },
+	"ratio": func(v float64) string { return three(v) + "×" },
 	// Of medians between two rounds, and of calls by refresh, there are halves.
 	"count":  func(v float64) string { return count(v) },
 	"allocs": func(v float64) string { return count(v) },
@@ -34,6 +34,8 @@ func format(name string, v float64) string {
 
 func duration(ns float64) string {
 	switch {
+	case ns == 0:
+		return "0"
 	case ns < 1e3:
 		return three(ns) + " ns"
 	case ns < 1e6:
@@ -70,7 +72,7 @@ func grouped(n int64) string {
 	return s
 }
 
-// three shows three digits that count, and no fraction of hundreds.
+// three shows three digits, or those before the point.
 func three(v float64) string {
 	switch a := math.Abs(v); {
 	case v == 0:

@@ -20,7 +20,8 @@ const (
 	latencyTop   = 500 // milliseconds at the top of a row
 	latencyPitch = 42
 	latencyRow   = 31
-	latencyBin   = 1.5 // what one bar covers at least
+	latencyBin   = 1.5  // how wide a bar is at least
+	latencyThink = 0.15 // seconds without a request that mean nothing: each caller thinks for 0.1
 )
 
 var latencyPicture = picture{
@@ -91,51 +92,65 @@ func stalled(r measure.Result) string {
 // the same time, and a line below where any start.
 func drawLatencyRow(c draw.Canvas, th theme, r measure.Result, x func(float64) vg.Length, base vg.Length) {
 	pts := r.Series[latencySeries]
-	bin := max(latencyBin, x(slot(pts))-x(0))
-	slowest := make(map[int]float64)
-	last := int(math.Ceil(float64((c.Max.X - c.Min.X) / bin)))
-	for _, pt := range pts {
-		i := int(math.Floor(float64((x(pt.X) - c.Min.X) / bin)))
-		slowest[i] = max(slowest[i], pt.Y)
-	}
-	at := func(i int) vg.Length { return min(c.Min.X+vg.Length(i)*bin, c.Max.X) }
+	step := max(slot(pts), float64(latencyBin/(x(1)-x(0))))
+	at := func(v float64) vg.Length { return max(c.Min.X, min(x(v), c.Max.X)) }
 	var bars, floor vg.Path
-	began := -1
-	for i := 0; i <= last; i++ {
-		v, any := slowest[i]
-		if any && began < 0 {
-			began = i
-		}
-		if began >= 0 && (!any || i == last) {
-			floor.Move(vg.Point{X: at(began), Y: base})
-			floor.Line(vg.Point{X: at(i), Y: base})
-			began = -1
-		}
-		if h := vg.Length(min(v, 1.1*latencyTop) / latencyTop * latencyRow); h >= 0.4 {
-			bars.Move(vg.Point{X: at(i) + bin/2, Y: base})
-			bars.Line(vg.Point{X: at(i) + bin/2, Y: base + h})
+	from, to := math.Inf(-1), math.Inf(-1) // the part of the line that is not drawn yet
+	stroke := func() {
+		if at(from) < at(to) {
+			floor.Move(vg.Point{X: at(from), Y: base})
+			floor.Line(vg.Point{X: at(to), Y: base})
 		}
 	}
+	for _, bin := range slowest(pts, step) {
+		if bin.X-to > latencyThink {
+			stroke()
+			from = bin.X - step/2
+		}
+		to = bin.X + step/2
+		h := vg.Length(min(bin.Y, 1.1*latencyTop) / latencyTop * latencyRow)
+		if h >= 0.4 && latencyWindow[0] <= bin.X && bin.X <= latencyWindow[1] {
+			bars.Move(vg.Point{X: x(bin.X), Y: base})
+			bars.Line(vg.Point{X: x(bin.X), Y: base + h})
+		}
+	}
+	if latencyWindow[1]-to < latencyThink { // the next ones start behind the picture's edge
+		to = latencyWindow[1]
+	}
+	stroke()
 	colour := th.bad
 	if isOurs(r.Peer) {
 		colour = th.ours
 	}
 	c.SetLineStyle(draw.LineStyle{Color: colour, Width: 2.2})
 	c.Stroke(floor)
-	c.SetLineStyle(draw.LineStyle{Color: colour, Width: bin + 0.1})
+	c.SetLineStyle(draw.LineStyle{Color: colour, Width: x(step) - x(0) + 0.1})
 	c.Stroke(bars)
 }
 
-// slot is how far apart the points of a series are that are next to each other.
+// slowest returns the highest of the points in each step.
+func slowest(pts []measure.Point, step float64) []measure.Point {
+	var bins []measure.Point
+	last := math.MinInt
+	for _, pt := range pts {
+		i := int(math.Round((pt.X - pts[0].X) / step))
+		if i != last {
+			bins = append(bins, measure.Point{X: pts[0].X + float64(i)*step, Y: pt.Y})
+			last = i
+		}
+		bin := &bins[len(bins)-1]
+		bin.Y = max(bin.Y, pt.Y)
+	}
+	return bins
+}
+
+// slot is how far apart the points of a series are, as a rule.
 func slot(pts []measure.Point) float64 {
-	d := math.Inf(1)
+	var apart []float64
 	for i := range pts[1:] {
-		d = min(d, pts[i+1].X-pts[i].X)
+		apart = append(apart, pts[i+1].X-pts[i].X)
 	}
-	if math.IsInf(d, 1) {
-		return 0
-	}
-	return d
+	return measure.Median(apart)
 }
 
 // gap is the longest time in which no request started, in the window.

@@ -120,12 +120,16 @@ func TestOutageLabelsDoNotOverlap(t *testing.T) {
 }
 
 func TestGap(t *testing.T) {
-	pts := []measure.Point{{X: -0.9}, {X: -0.2}, {X: -0.1}, {X: 0.4}, {X: 0.5}, {X: 2}}
+	pts := []measure.Point{{X: -0.9}, {X: -0.2}, {X: -0.1}, {X: 0.4}, {X: 0.5}, {X: 0.6}, {X: 0.7}, {X: 2}}
 	if from, to := gap(pts); from != -0.1 || to != 0.4 {
 		t.Errorf("got %v to %v", from, to)
 	}
 	if d := slot(pts); d < 0.0999 || d > 0.1001 {
 		t.Errorf("got a slot of %v", d)
+	}
+	bins := slowest([]measure.Point{{X: 0, Y: 1}, {X: 0.02, Y: 5}, {X: 0.04, Y: 2}, {X: 0.1, Y: 3}, {X: 0.4, Y: 4}}, 0.1)
+	if want := []measure.Point{{X: 0, Y: 5}, {X: 0.1, Y: 3}, {X: 0.4, Y: 4}}; !slices.Equal(bins, want) {
+		t.Errorf("got %v, want %v", bins, want)
 	}
 	if from, to := gap(pts[:1]); from != to || slot(pts[:1]) != 0 {
 		t.Error("one point has a gap, or a slot")

@@ -63,9 +63,12 @@ func sampleToken() []measure.Result {
 		for i, p := range []string{"serial", "p1", "p2", "p8"} {
 			if peer.ns > 0 {
 				ns := peer.ns / float64(1+i/2)
-				r.Values[p+".ns"], r.Values[p+".bytes"], r.Values[p+".allocs"] = ns, peer.bytes, math.Trunc(peer.bytes/80)
+				r.Values[p+".ns"] = ns
 				r.Values[p+".floor.ratio"], r.Values[p+".xoauth2.ratio"] = peer.ns/38, peer.ns/90.3
 			}
+		}
+		if peer.ns > 0 {
+			r.Values["serial.bytes"], r.Values["serial.allocs"] = peer.bytes, math.Trunc(peer.bytes/80)
 		}
 		out = append(out, r)
 	}
@@ -77,12 +80,15 @@ func sampleRoundTrip() []measure.Result {
 	for _, peer := range []struct {
 		name       string
 		ns, allocs float64
-	}{{"freshtoken", 412, 4}, {"x/oauth2", 785, 7}, {"azcore", 3351, 35}, {"floor: bare base", 63.1, 1}, {shallow, 401, 4}} {
+	}{{"freshtoken", 412, 4}, {"x/oauth2", 785, 7}, {"azcore", 3351, 35}, {"floor: bare", 63.1, 1}, {shallow, 401, 4}} {
 		r := measure.Result{Measure: "roundtrip", Peer: peer.name, Values: map[string]float64{}}
 		for i, p := range []string{"0", "5", "20"} {
 			n := float64(i + 1)
 			r.Values[p+".ns"], r.Values[p+".bytes"], r.Values[p+".allocs"] = peer.ns*n, 160*peer.allocs*n, peer.allocs+n-1
-			r.Values[p+".floor.ratio"], r.Values[p+".xoauth2.ratio"] = peer.ns/401, peer.ns/785
+			r.Values[p+".p2.ns"] = peer.ns * n / 2
+			for _, p := range []string{p, p + ".p2"} {
+				r.Values[p+".floor.ratio"], r.Values[p+".xoauth2.ratio"] = peer.ns/401, peer.ns/785
+			}
 		}
 		out = append(out, r)
 	}
@@ -99,23 +105,25 @@ func sampleBoundary() []measure.Result {
 		[]any{"azcore", .0099, .053, .419, 502, 1, 1, 0, .75},
 		[]any{"k8s client-go", .0029, .136, 488, 503, 200, 1, 2, 879},
 		[]any{"aws smithy-go", .0026, .047, .805, 5.5, 0, 1, 0, 1.45},
-		[]any{"control (no refresh)", .0022, .024, .555, 5.8, 0, 0, 0, 1})
+		[]any{"MSAL + extensions cache", .0045, .347, 505, 525, 200, 3, 0, 910},
+		[]any{"x/oauth2 + save-to-file", .0025, .447, 499, 515, 200, 1, 0, 899},
+		[]any{"control: never refreshes", .0022, .024, .555, 5.8, 0, 0, 0, 1})
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range out {
 		var pts []measure.Point
-		for x := -0.6; x < 1.6; x += 0.002 {
+		for x := -0.2475; x < 1; x += 0.005 {
 			y := out[i].Values["p99.ms"] * random.Float64() / 100
 			switch waits := out[i].Values["stalled.count"]; {
-			case waits == 200 && x > 0 && x < 0.1:
+			case waits == 200 && x > 0 && x <= 0.1:
 				y = 500 - 1000*x
-			case waits == 200 && x >= 0.1 && x < 0.5:
-				continue
-			case waits == 1 && x >= 0 && x < 0.002:
+			case waits == 200 && (x > 0.1 && x < 0.5 || x > 0.5 && math.Mod(x, 0.1) > 0.01):
+				continue // and afterwards they come together
+			case waits == 1 && x > 0 && x < 0.005:
 				y = 500
 			}
-			pts = append(pts, measure.Point{X: round(x), Y: round(y)})
+			pts = append(pts, measure.Point{X: math.Round(x*1e4) / 1e4, Y: math.Round(y*1e4) / 1e4})
 		}
-		out[i].Values["age.s"] = 35
+		out[i].Values["age.s"], out[i].Values["slow.count"] = 35, 3*out[i].Values["stalled.count"]
 		out[i].Series = map[string][]measure.Point{latencySeries: pts}
 	}
 	return out
@@ -139,7 +147,11 @@ func sampleOutage() []measure.Result {
 		[]any{"azcore", 0, 1, 1, 23.8, 0, 238, 239, 48, 5030, .01},
 		[]any{"k8s client-go", 0, 0, 0, 21.5, 0, 237, 237, 48, 1180, .001},
 		[]any{"google auth", 1, 1, 1, 21.7, 1, 235, 236, 48, 1080, .001},
-		[]any{"aws smithy-go", 0, 408, 46, 4.2, 0, 4015, 671, 46, 44, .005})
+		[]any{"aws smithy-go", 0, 408, 46, 4.2, 0, 4015, 671, 46, 44, .005},
+		[]any{"MSAL + extensions cache", 390, 390, 48, 1040, .019, 640, 644, 48, 1050, .45},
+		[]any{"aws ssocreds", 0, 1, 1, 23, .019, 240, 241, 48, 1050, .45},
+		[]any{"x/oauth2 + save-to-file", 431, 431, 48, 1040, .019, 712, 708, 48, 1050, .45},
+		[]any{"freshtoken, Background", 0, 5, 1, 2.1, 0, 240, 8, 1, .4, .019})
 	for i := range out {
 		total := out[i].Values["16s.calls.count"]
 		var pts []measure.Point
@@ -172,10 +184,11 @@ func sampleCancel() []measure.Result {
 func sampleProcesses() []measure.Result {
 	out := rows("processes", "rotations.count reuses.count invalid_grant.count failed.count calls.count family",
 		[]any{"freshtoken", 4, 0, 0, 0, 12720, "yes"},
+		[]any{"freshtoken, Background", 4, 0, 0, 0, 12722, "yes"},
 		[]any{"k8s client-go, kubeconfig", 1, 1, 755, 378, 618, "no"},
 		[]any{"MSAL + extensions cache", 1, 1, 2439, 2440, 6431, "no"},
 		[]any{"aws ssocreds", 1, 1, 326, 3270, 6088, "no"},
-		[]any{"x/oauth2 + save to a file", 1, 1, 682, 683, 1083, "no"})
+		[]any{"x/oauth2 + save-to-file", 1, 1, 682, 683, 1083, "no"})
 	for i := range out {
 		out[i].Series = make(map[string][]measure.Point)
 		for n, name := range processSeries {
@@ -192,7 +205,7 @@ func sampleProcesses() []measure.Result {
 				if x > dies {
 					y = 0
 				}
-				pts = append(pts, measure.Point{X: round(x), Y: y})
+				pts = append(pts, measure.Point{X: math.Round(x*1e4) / 1e4, Y: math.Round(y*1e4) / 1e4})
 			}
 			out[i].Series[name] = pts
 		}
