@@ -9,7 +9,8 @@ import (
 )
 
 // Write writes a run into a file: JSON with a line for each result, so that one
-// can see in a diff what has changed.
+// can see in a diff what has changed. Of series with more than maxPoints points
+// not all are kept.
 func (r Run) Write(name string) error {
 	results := r.Results
 	r.Results = nil
@@ -21,6 +22,7 @@ func (r Run) Write(name string) error {
 	b := bytes.NewBuffer(bytes.TrimSuffix(head, []byte("null\n}")))
 	b.WriteString("[")
 	for i, one := range results {
+		one.Series = thin(one.Series)
 		line, err := json.Marshal(one)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", one.Measure, one.Peer, err)
@@ -33,6 +35,25 @@ func (r Run) Write(name string) error {
 	}
 	b.WriteString("\n\t]\n}\n")
 	return os.WriteFile(name, b.Bytes(), 0o644)
+}
+
+// maxPoints is more than a picture shows.
+const maxPoints = 400
+
+// thin keeps points of long series, at even intervals, and the last.
+func thin(series map[string][]Point) map[string][]Point {
+	thinned := make(map[string][]Point, len(series))
+	for name, all := range series {
+		kept := all
+		if n := len(all) - 1; n >= maxPoints {
+			kept = make([]Point, maxPoints)
+			for i := range kept {
+				kept[i] = all[i*n/(maxPoints-1)]
+			}
+		}
+		thinned[name] = kept
+	}
+	return thinned
 }
 
 // Read reads what Write has written. Names that it does not know are an error.

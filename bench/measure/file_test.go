@@ -49,6 +49,34 @@ func TestPointsAreWrittenShort(t *testing.T) {
 	}
 }
 
+func TestLongSeriesAreThinned(t *testing.T) {
+	var all []measure.Point
+	for i := range 10679 {
+		all = append(all, measure.Point{X: float64(i), Y: float64(i % 1000)})
+	}
+	name := filepath.Join(t.TempDir(), "run.json")
+	run := measure.Run{Results: []measure.Result{{Series: map[string][]measure.Point{"long": all, "short": all[:400]}}}}
+	if err := run.Write(name); err != nil {
+		t.Fatal(err)
+	}
+	got, err := measure.Read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, short := got.Results[0].Series["long"], got.Results[0].Series["short"]
+	if len(long) != 400 || long[0] != all[0] || long[399] != all[len(all)-1] || !reflect.DeepEqual(short, all[:400]) {
+		t.Errorf("%d and %d points, from %v to %v", len(long), len(short), long[0], long[len(long)-1])
+	}
+	for i := range long[1:] {
+		if d := long[i+1].X - long[i].X; d < 26 || d > 27 {
+			t.Errorf("a step of %v", d)
+		}
+	}
+	if n := len(run.Results[0].Series["long"]); n != len(all) {
+		t.Errorf("the run itself was thinned to %d points", n)
+	}
+}
+
 func TestReadRefusesWhatItDoesNotKnow(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "run.json")
 	for _, text := range []string{`{"Date":"","Colour":"blue"}`, `{"Results":[{"Measure":"token","Vlaues":{}}]}`, `[]`, ``} {

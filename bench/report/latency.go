@@ -147,8 +147,8 @@ func slowest(pts []measure.Point, step float64) []measure.Point {
 // slot is how far apart the points of a series are, as a rule.
 func slot(pts []measure.Point) float64 {
 	var apart []float64
-	for i := range pts[1:] {
-		apart = append(apart, pts[i+1].X-pts[i].X)
+	for i := 1; i < len(pts); i++ {
+		apart = append(apart, pts[i].X-pts[i-1].X)
 	}
 	return measure.Median(apart)
 }

@@ -17,7 +17,8 @@ const outageSeries = "16s.calls" // seconds since the outage began, and calls to
 const (
 	outageLength = 16
 	outageExpiry = 11
-	outageHeight = 330
+	outageHeight = 340
+	outageLow    = 0.7 // the lowest number of calls on the scale, below the first one
 )
 
 var outagePicture = picture{
@@ -25,8 +26,8 @@ var outagePicture = picture{
 	title: "Calls to the token endpoint in an outage of 16 s",
 	alt:   "Cumulative calls to the token endpoint in an outage: freshtoken keeps to Retry-After; the others call for every request once the token is dead.",
 	subtitle: []string{
-		"It answers 503 with Retry-After: 2. The access token expires after 11 s;",
-		"until then nobody has to notice. 1,000 requests a second.",
+		"It answers 503 with Retry-After: 2, while 1,000 requests a second go on. The access",
+		"token expires after 11 s; until then nobody has to notice. The scale is logarithmic.",
 	},
 	prepare: func(r measure.Run) (vg.Length, drawing) {
 		var lines []outageLine
@@ -84,7 +85,7 @@ func drawOutage(c draw.Canvas, th theme, lines []outageLine) {
 	}
 	right := widest(style(textSize, th.text, true), texts...) + 34
 	p := seconds(th, 0, outageLength, "seconds since the outage began", every(0, outageLength, 2))
-	p.Y.Min, p.Y.Max = 0, top*1.04
+	p.Y.Min, p.Y.Max, p.Y.Scale = outageLow, max(top, 10)*1.5, plot.LogScale{}
 	p.Add(plotter(func(area draw.Canvas, p *plot.Plot) {
 		x, y := p.Transforms(&area)
 		drawOutageGrid(area, th, x, y, top)
@@ -94,43 +95,35 @@ func drawOutage(c draw.Canvas, th theme, lines []outageLine) {
 		}
 		drawOutageLabels(area, th, lines, x, y)
 	}))
-	p.Draw(draw.Crop(c, 34, -right, 0, -6))
+	p.Draw(draw.Crop(c, 52, -right, 0, -6))
 }
 
 func drawOutageGrid(c draw.Canvas, th theme, x, y func(float64) vg.Length, top float64) {
 	grid := draw.LineStyle{Color: th.grid, Width: 1}
-	step := 50.0
-	for _, s := range []float64{100, 200, 500, 1000, 2000, 5000} {
-		if top/step > 8 {
-			step = s
-		}
-	}
-	for v := 0.0; v <= top*1.04; v += step {
+	for v := 1.0; v <= top; v *= 10 {
 		c.StrokeLine2(grid, x(0), y(v), x(outageLength), y(v))
 		say(c, style(smallSize, th.muted, false), x(0)-7, y(v)-1, draw.XRight, draw.YCenter, grouped(int64(v)))
 	}
-	c.StrokeLine2(draw.LineStyle{Color: th.muted, Width: 1, Dashes: []vg.Length{4, 3}}, x(outageExpiry), y(0), x(outageExpiry), c.Max.Y)
+	c.StrokeLine2(draw.LineStyle{Color: th.muted, Width: 1, Dashes: []vg.Length{4, 3}}, x(outageExpiry), y(outageLow), x(outageExpiry), c.Max.Y)
 	say(c, style(smallSize, th.muted, false), x(outageExpiry)-5, c.Max.Y, draw.XRight, draw.YTop, "the token expires")
 }
 
 // steps makes the stairs of a line, none smaller than can be seen.
 func steps(l outageLine, x, y func(float64) vg.Length) []vg.Point {
-	at := vg.Point{X: x(0), Y: y(0)}
+	at := vg.Point{X: x(0), Y: y(outageLow)}
 	pts := []vg.Point{at}
 	for _, pt := range l.points {
 		if pt.X < 0 || pt.X > outageLength {
 			continue
 		}
 		to := vg.Point{X: x(pt.X), Y: y(pt.Y)}
-		if to.X-at.X < 1.5 && to.Y-at.Y < 1.5 && pt.Y < l.total {
+		if to.Y-at.Y < 1.5 && pt.Y < l.total {
 			continue
 		}
-		if to.Y > at.Y {
-			pts = append(pts, vg.Point{X: to.X, Y: at.Y}, to)
-		}
+		pts = append(pts, vg.Point{X: to.X, Y: at.Y}, to)
 		at = to
 	}
-	return append(pts, vg.Point{X: x(outageLength), Y: y(l.total)})
+	return append(pts, vg.Point{X: x(outageLength), Y: at.Y})
 }
 
 // drawOutageLabels writes the name of each line where it ends, one below the
@@ -141,13 +134,13 @@ func drawOutageLabels(c draw.Canvas, th theme, lines []outageLine, x, y func(flo
 	// Of lines that end at the same height, the first is the highest.
 	slices.SortStableFunc(order, func(a, b outageLine) int { return cmp.Compare(b.total, a.total) })
 	for i := range order {
-		order[i].label = y(order[i].total)
+		order[i].label = y(max(order[i].total, outageLow))
 		if i > 0 {
 			order[i].label = min(order[i].label, order[i-1].label-pitch)
 		}
 	}
 	// What does not fit above the axis pushes the others up again.
-	low := y(0) - 2
+	low := y(outageLow)
 	for i := len(order) - 1; i >= 0; i-- {
 		order[i].label = max(order[i].label, low)
 		low = order[i].label + pitch
@@ -155,7 +148,7 @@ func drawOutageLabels(c draw.Canvas, th theme, lines []outageLine, x, y func(flo
 	end := x(outageLength)
 	for _, l := range order {
 		lead := l.line
-		c.StrokeLines(draw.LineStyle{Color: th.muted, Width: 0.8}, []vg.Point{{X: end + 1, Y: y(l.total)}, {X: end + 10, Y: l.label}})
+		c.StrokeLines(draw.LineStyle{Color: th.muted, Width: 0.8}, []vg.Point{{X: end + 1, Y: y(max(l.total, outageLow))}, {X: end + 10, Y: l.label}})
 		c.StrokeLines(lead, []vg.Point{{X: end + 10, Y: l.label}, {X: end + 30, Y: l.label}})
 		say(c, style(textSize, th.text, isOurs(l.peer)), end+34, l.label-1, draw.XLeft, draw.YCenter, l.text())
 	}

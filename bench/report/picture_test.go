@@ -119,6 +119,29 @@ func TestOutageLabelsDoNotOverlap(t *testing.T) {
 	}
 }
 
+func TestSpans(t *testing.T) {
+	at := func(ys ...float64) (pts []measure.Point) {
+		for i, y := range ys {
+			pts = append(pts, measure.Point{X: float64(i) / 2, Y: y})
+		}
+		return pts
+	}
+	for _, c := range []struct {
+		pts  []measure.Point
+		want []span
+	}{
+		{at(90, 100, 99), []span{{0, 1.5, true}}},
+		{at(0, 0), []span{{0, 1, false}}},
+		{at(100, 100, 40, 0, 0), []span{{0, 1.2, true}, {1.2, 2.5, false}}},
+		{at(100, 0, 50), []span{{0, 0.5, true}, {0.5, 1, false}, {1, 1.5, true}}},
+		{nil, nil},
+	} {
+		if got := spans(c.pts); !slices.Equal(got, c.want) {
+			t.Errorf("%v: got %v, want %v", c.pts, got, c.want)
+		}
+	}
+}
+
 func TestGap(t *testing.T) {
 	pts := []measure.Point{{X: -0.9}, {X: -0.2}, {X: -0.1}, {X: 0.4}, {X: 0.5}, {X: 0.6}, {X: 0.7}, {X: 2}}
 	if from, to := gap(pts); from != -0.1 || to != 0.4 {

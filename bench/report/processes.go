@@ -10,8 +10,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// processSeries are seconds, and 1 for a call that brought a token, 0 for one
-// that failed.
+// processSeries are how many calls brought a token from then until the next
+// point, over seconds.
 var processSeries = func() (all []string) {
 	for i := range 8 {
 		all = append(all, fmt.Sprintf("process %d", i+1))
@@ -30,7 +30,7 @@ var processesPicture = picture{
 	alt:   "Calls of eight processes that share a session: with freshtoken all succeed; with the others the session is lost at the first refresh.",
 	subtitle: []string{
 		"The server accepts each refresh token once, and ends a session whose token is sent",
-		"twice. Each lane is a process: thick where its calls succeed, dotted where they fail.",
+		"twice. Each lane is a process: thick as long as calls succeed, dotted while none does.",
 	},
 	prepare: func(r measure.Run) (vg.Length, drawing) {
 		var rows []measure.Result
@@ -42,7 +42,7 @@ var processesPicture = picture{
 			rows = append(rows, res)
 			for _, pts := range res.Series {
 				for _, p := range pts {
-					end = max(end, p.X)
+					end = max(end, p.X+slot(pts))
 				}
 			}
 		}
@@ -94,29 +94,22 @@ func processLabel(r measure.Result) []string {
 	return append(lines, fmt.Sprintf("%s of %s calls failed", count(failed), count(calls)))
 }
 
-// drawProcess draws the lane of a process: what its calls came to, each for the
-// time until the next.
+// drawProcess draws the lane of a process.
 func drawProcess(c draw.Canvas, th theme, pts []measure.Point, x func(float64) vg.Length, y vg.Length) {
 	var good, bad, cross vg.Path
-	for i := 0; i < len(pts); {
-		j := i
-		for j < len(pts) && (pts[j].Y > 0) == (pts[i].Y > 0) {
-			j++
+	for _, s := range spans(pts) {
+		from, to := vg.Point{X: x(s.from), Y: y}, vg.Point{X: x(s.to), Y: y}
+		if s.good {
+			good.Move(from)
+			good.Line(to)
+			continue
 		}
-		to := x(pts[min(j, len(pts)-1)].X)
-		if pts[i].Y > 0 {
-			good.Move(vg.Point{X: x(pts[i].X), Y: y})
-			good.Line(vg.Point{X: to, Y: y})
-		} else {
-			from := x(pts[i].X)
-			cross.Move(vg.Point{X: from - 2, Y: y - 2})
-			cross.Line(vg.Point{X: from + 2, Y: y + 2})
-			cross.Move(vg.Point{X: from - 2, Y: y + 2})
-			cross.Line(vg.Point{X: from + 2, Y: y - 2})
-			bad.Move(vg.Point{X: from + 3, Y: y})
-			bad.Line(vg.Point{X: to, Y: y})
-		}
-		i = j
+		cross.Move(vg.Point{X: from.X, Y: y - 2})
+		cross.Line(vg.Point{X: from.X + 4, Y: y + 2})
+		cross.Move(vg.Point{X: from.X, Y: y + 2})
+		cross.Line(vg.Point{X: from.X + 4, Y: y - 2})
+		bad.Move(vg.Point{X: from.X + 6, Y: y})
+		bad.Line(to)
 	}
 	c.SetLineStyle(draw.LineStyle{Color: th.ours, Width: 4.6})
 	c.Stroke(good)
@@ -124,4 +117,33 @@ func drawProcess(c draw.Canvas, th theme, pts []measure.Point, x func(float64) v
 	c.Stroke(cross)
 	c.SetLineStyle(draw.LineStyle{Color: th.bad, Width: 1.5, Dashes: []vg.Length{1.5, 3}})
 	c.Stroke(bad)
+}
+
+// A span is a time in which calls succeed, or none does.
+type span struct {
+	from, to float64
+	good     bool
+}
+
+// spans says when calls succeed. The end lies within the last slot in which any
+// did, as far on as there were calls in it, compared with the fullest.
+func spans(pts []measure.Point) []span {
+	var all []span
+	step, most := slot(pts), 0.0
+	for _, pt := range pts {
+		most = max(most, pt.Y)
+	}
+	for i, pt := range pts {
+		good := pt.Y > 0
+		if n := len(all); n == 0 || all[n-1].good != good {
+			from := pt.X
+			if n > 0 && !good {
+				from -= step * (1 - pts[i-1].Y/most)
+				all[n-1].to = from
+			}
+			all = append(all, span{from: from, good: good})
+		}
+		all[len(all)-1].to = pt.X + step
+	}
+	return all
 }

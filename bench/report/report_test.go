@@ -89,13 +89,13 @@ func TestNothingIsLostSilently(t *testing.T) {
 		"a word":    {change("cancel", "azcore", func(r *measure.Result) { r.Words["mood"] = "bad" }), []string{"cancel", "azcore", `"mood"`}},
 		"a series":  {change("boundary", "azcore", func(r *measure.Result) { r.Series["mood"] = nil }), []string{"boundary", "azcore", `"mood"`}},
 		"a measure": {change("wake", "azcore", func(r *measure.Result) { r.Measure = "sleep" }), []string{"sleep"}},
-		"a value with another name": {change("accounts", "freshtoken", func(r *measure.Result) {
+		"a value with another name": {change("accounts", byDefault, func(r *measure.Result) {
 			delete(r.Values, "open.ms")
 			r.Values["opening.ms"] = 1
 		}), []string{"accounts", `"opening.ms"`}},
-		"a column without values": {without(sample(), func(r measure.Result) bool {
+		"a value that nobody has": {without(sample(), func(r measure.Result) bool {
 			return r.Measure == "save" && r.Peer != "floor: bare" && delete2(r.Values, "load.ns")
-		}), []string{"save", "{load.ns}"}},
+		}), []string{"save", `"load.ns"`}},
 		"a measure that was left out": {without(sample(), func(r measure.Result) bool { return r.Measure == "storm" }), []string{"measure storm"}},
 		"a picture":                   {without(sample(), func(r measure.Result) bool { return r.Measure == "boundary" }), []string{"picture latency"}},
 	} {
@@ -179,7 +179,7 @@ func TestTargetsNameValues(t *testing.T) {
 			shown := c.value == "" || c.word == "" && slices.Contains(leftOut[c.measure], c.value)
 			for _, table := range tables {
 				for _, col := range table.columns {
-					shown = shown || table.measure == c.measure && slices.Contains(col.names(), c.value)
+					shown = shown || table.measure == c.measure && slices.Contains(namesIn(col.cell), c.value)
 				}
 			}
 			if !shown {
@@ -190,6 +190,18 @@ func TestTargetsNameValues(t *testing.T) {
 	for name := range reasons {
 		if !names[name] {
 			t.Errorf("there is a reason for %q, which is no target", name)
+		}
+	}
+}
+
+func TestCell(t *testing.T) {
+	r := measure.Result{Values: map[string]float64{"a.ns": 5, "a.ratio": 1}, Words: map[string]string{"w": "a | b"}}
+	for cell, want := range map[string]string{
+		"{a.ns}": "5.00 ns", "{b.ns}": missing, "{a.ns}[ ({a.ratio})]": "5.00 ns (1.00×)", "{a.ns}[ ({a.ratio}, {b.ratio})]": "5.00 ns",
+		"{a.ns} of {b.ns}": "5.00 ns of n/a", "{b.ns}[; {a.ns}]": "n/a; 5.00 ns", "{b.ns}[; {c.ns}]": missing, "[{b.ns}]": missing, "{w}": `a \| b`,
+	} {
+		if got := (column{"", cell}).show(r); got != want {
+			t.Errorf("%s: got %q, want %q", cell, got, want)
 		}
 	}
 }

@@ -11,7 +11,10 @@ import (
 	"github.com/freshtoken/freshtoken/bench/measure"
 )
 
-var valueName = regexp.MustCompile(`\{([^{}]+)\}`)
+var (
+	valueName    = regexp.MustCompile(`\{([^{}]+)\}`)
+	optionalPart = regexp.MustCompile(`\[([^\[\]]+)\]`)
+)
 
 const missing = "n/a"
 
@@ -83,23 +86,25 @@ func (t table) markdown(results []measure.Result) string {
 
 // show fills a cell. A cell without any of its values is missing.
 func (c column) show(r measure.Result) string {
-	any := false
-	text := valueName.ReplaceAllStringFunc(c.cell, func(place string) string {
+	cell := optionalPart.ReplaceAllStringFunc(c.cell, func(part string) string {
+		if slices.ContainsFunc(namesIn(part), func(name string) bool { return !has(r, name) }) {
+			return ""
+		}
+		return strings.Trim(part, "[]")
+	})
+	if !slices.ContainsFunc(namesIn(cell), func(name string) bool { return has(r, name) }) {
+		return missing
+	}
+	return valueName.ReplaceAllStringFunc(cell, func(place string) string {
 		name := strings.Trim(place, "{}")
 		if v, ok := r.Values[name]; ok {
-			any = true
 			return format(name, v)
 		}
 		if w, ok := r.Words[name]; ok {
-			any = true
 			return escape(w)
 		}
 		return missing
 	})
-	if !any {
-		return missing
-	}
-	return text
 }
 
 func escape(s string) string {
@@ -139,25 +144,34 @@ func (n notes) markdown() string {
 	return b.String()
 }
 
-// names are the values that a column shows.
-func (c column) names() []string {
+func has(r measure.Result, name string) bool {
+	_, value := r.Values[name]
+	_, word := r.Words[name]
+	return value || word
+}
+
+// namesIn returns the values that a cell shows.
+func namesIn(cell string) []string {
 	var all []string
-	for _, m := range valueName.FindAllStringSubmatch(c.cell, -1) {
+	for _, m := range valueName.FindAllStringSubmatch(cell, -1) {
 		all = append(all, m[1])
 	}
 	return all
 }
 
-// unshown says which values of a run nobody would see, and which columns would
-// be empty: a value that was renamed is both.
+// unshown says which values of a run nobody would see, and which of those that
+// are to be shown it lacks: a value that was renamed is both.
 func unshown(results []measure.Result) error {
 	var errs []error
 	shown := make(map[string][]string)
 	for _, t := range tables {
+		rows := of(results, t.measure)
 		for _, c := range t.columns {
-			shown[t.measure] = append(shown[t.measure], c.names()...)
-			if rows := of(results, t.measure); len(rows) > 0 && !slices.ContainsFunc(rows, func(r measure.Result) bool { return c.show(r) != missing }) {
-				errs = append(errs, fmt.Errorf("%s: no result has anything for the column %q: %s", t.measure, c.heading, c.cell))
+			shown[t.measure] = append(shown[t.measure], namesIn(c.cell)...)
+			for _, name := range namesIn(optionalPart.ReplaceAllString(c.cell, "")) {
+				if len(rows) > 0 && !slices.ContainsFunc(rows, func(r measure.Result) bool { return has(r, name) }) {
+					errs = append(errs, fmt.Errorf("%s: no result has %q, which the column %q shows", t.measure, name, c.heading))
+				}
 			}
 		}
 	}
