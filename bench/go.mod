@@ -14,7 +14,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.44.3
 	github.com/aws/smithy-go v1.28.8
 	github.com/freshtoken/freshtoken v0.0.0-00010101000000-000000000000
-	golang.org/x/image v0.30.0
+	golang.org/x/image v0.47.0
 	golang.org/x/oauth2 v0.37.0
 	k8s.io/client-go v0.37.2
 	k8s.io/klog/v2 v2.140.0

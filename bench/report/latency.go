@@ -29,8 +29,8 @@ var latencyPicture = picture{
 	title: "Requests while the token is replaced",
 	alt:   "Latency of requests across an expiry boundary: with freshtoken nobody waits in the background mode and one request by default; with x/oauth2 and others all callers wait for half a second.",
 	subtitle: []string{
-		"2,000 requests a second, and a token endpoint that takes 500 ms. A bar stands where",
-		"requests start that have to wait, and is as high as they wait.",
+		"2,000 requests a second, and a token endpoint that takes 500 ms. A bar is requests",
+		"that have to wait: it stands where they start, and is as high as they take long.",
 	},
 	prepare: func(r measure.Run) (vg.Length, drawing) {
 		var rows []measure.Result

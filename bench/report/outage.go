@@ -18,7 +18,7 @@ const (
 	outageLength = 16
 	outageExpiry = 11
 	outageHeight = 340
-	outageLow    = 0.7 // the lowest number of calls on the scale, below the first one
+	outageLow    = 0.5 // where no call is on the scale
 )
 
 var outagePicture = picture{
@@ -104,6 +104,7 @@ func drawOutageGrid(c draw.Canvas, th theme, x, y func(float64) vg.Length, top f
 		c.StrokeLine2(grid, x(0), y(v), x(outageLength), y(v))
 		say(c, style(smallSize, th.muted, false), x(0)-7, y(v)-1, draw.XRight, draw.YCenter, grouped(int64(v)))
 	}
+	say(c, style(smallSize, th.muted, false), x(0)-7, y(outageLow)-1, draw.XRight, draw.YCenter, "0")
 	c.StrokeLine2(draw.LineStyle{Color: th.muted, Width: 1, Dashes: []vg.Length{4, 3}}, x(outageExpiry), y(outageLow), x(outageExpiry), c.Max.Y)
 	say(c, style(smallSize, th.muted, false), x(outageExpiry)-5, c.Max.Y, draw.XRight, draw.YTop, "the token expires")
 }

@@ -44,7 +44,7 @@ func page(r measure.Run, libraries []peers.Peer) (string, error) {
 			if i < 0 {
 				return "", fmt.Errorf("there is no picture %q", name)
 			}
-			return pictures[i].markdown(""), nil
+			return pictures[i].markdown(), nil
 		},
 	}).Parse(pageText))
 	var b strings.Builder
@@ -59,11 +59,10 @@ func page(r measure.Run, libraries []peers.Peer) (string, error) {
 	return b.String(), errors.Join(errs...)
 }
 
-// markdown embeds a picture, in the variant that fits the reader's page. The
-// prefix is the way to docs.
-func (p picture) markdown(prefix string) string {
+// markdown embeds a picture, in the variant that fits the reader's page.
+func (p picture) markdown() string {
 	return fmt.Sprintf(`<picture><source media="(prefers-color-scheme: dark)" srcset="%s"><img src="%s" width="%d" alt="%s"></picture>`,
-		prefix+p.file(themes[1]), prefix+p.file(themes[0]), shownWidth, p.alt)
+		p.file(themes[1]), p.file(themes[0]), shownWidth, p.alt)
 }
 
 // machine says what the run was made on.

@@ -34,18 +34,17 @@ const (
 type theme struct {
 	suffix            string // of the file's name
 	text, muted, grid color.Color
-	back              color.Color   // what is behind; nothing is painted with it but gaps
 	ours              color.Color   // freshtoken
 	bad               color.Color   // failures
 	others            []color.Color // peers, in turn
 }
 
 var themes = []theme{{
-	suffix: "", text: rgb(0x1f2328), muted: rgb(0x59636e), grid: rgb(0xd1d9e0), back: rgb(0xffffff),
+	suffix: "", text: rgb(0x1f2328), muted: rgb(0x59636e), grid: rgb(0xd1d9e0),
 	ours: rgb(0x0072b2), bad: rgb(0xd55e00),
 	others: []color.Color{rgb(0xd55e00), rgb(0x009e73), rgb(0xcc79a7), rgb(0xe69f00), rgb(0x56b4e9), rgb(0x59636e)},
 }, {
-	suffix: "-dark", text: rgb(0xf0f6fc), muted: rgb(0x9198a1), grid: rgb(0x3d444d), back: rgb(0x0d1117),
+	suffix: "-dark", text: rgb(0xf0f6fc), muted: rgb(0x9198a1), grid: rgb(0x3d444d),
 	ours: rgb(0x56b4e9), bad: rgb(0xe8743b),
 	others: []color.Color{rgb(0xe8743b), rgb(0x19b88b), rgb(0xcc79a7), rgb(0xe69f00), rgb(0xf0e442), rgb(0x9198a1)},
 }}
@@ -55,13 +54,6 @@ var dashes = [][]vg.Length{nil, {7, 3}, {2, 2.5}, {9, 3, 2, 3}, {4, 2}}
 
 func rgb(v uint32) color.Color {
 	return color.NRGBA{R: uint8(v >> 16), G: uint8(v >> 8), B: uint8(v), A: 255}
-}
-
-// faint makes a colour nearly transparent.
-func faint(c color.Color, alpha uint8) color.Color {
-	n := color.NRGBAModel.Convert(c).(color.NRGBA)
-	n.A = alpha
-	return n
 }
 
 // A picture is drawn from a run.

@@ -68,7 +68,7 @@ func (c check) judge(results []measure.Result) (text string, over float64, by st
 	}
 	limit := c.limit
 	if c.other != "" {
-		o, ok := find(results, c.measure, c.other)
+		o, _ := find(results, c.measure, c.other)
 		if limit, ok = o.Values[c.value]; !ok {
 			return "", 0, ""
 		}
