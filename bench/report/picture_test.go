@@ -66,6 +66,10 @@ func TestPictures(t *testing.T) {
 			if len(data) == 0 || len(data) > 60<<10 {
 				t.Errorf("%s has %d bytes", name, len(data))
 			}
+			// What stands to the left of a line ends there in any font.
+			if name != "outage" && !regexp.MustCompile(`text-anchor="end"[^>]*>freshtoken<`).Match(data) {
+				t.Errorf("%s: the name of a row is not anchored at its end", name)
+			}
 			if strings.ContainsAny(string(data), "\ue000\ue001") || bytes.Contains(data, []byte("Liberation Sans;")) {
 				t.Errorf("%s is not finished", name)
 			}
@@ -81,7 +85,7 @@ func TestPictures(t *testing.T) {
 
 var label = regexp.MustCompile(`<text x="([^"]*)" y="([^"]*)"[^>]*>(peer \d+|freshtoken): `)
 
-// However close together lines end, their labels do not overlap.
+// However close together lines end, their labels do not overlap, nor leave the plot.
 func TestOutageLabelsDoNotOverlap(t *testing.T) {
 	for _, ends := range [][]int{
 		{8, 712, 237, 237, 237, 237, 237}, {700, 700, 700, 700, 700, 700}, {1, 1, 1, 0, 0, 0, 2, 1, 500},
@@ -106,6 +110,10 @@ func TestOutageLabelsDoNotOverlap(t *testing.T) {
 				t.Fatal(err)
 			}
 			at = append(at, y)
+			// 0 is the lower edge of the picture. The axis takes some room above it.
+			if y > -26 || y < -outageHeight {
+				t.Errorf("%d: %s is at %v, outside the plot", ends, m[3], y)
+			}
 		}
 		slices.Sort(at)
 		if len(at) != len(ends) {
