@@ -206,10 +206,14 @@ func (s *Source) refresh() error {
 		}
 	}
 	marked := r.marked(now)
-	if v.rejected && v.age(now) < s.dueAge(r) { // only the API's rejection asks for it
+	foreign := s.foreign(r)
+	if foreign && r.Lifetime > 0 && now.Before(r.Issued.Add(r.Lifetime)) || v.rejected && v.age(now) < s.dueAge(r) { // only the API's rejection asks for it
 		budget, wait := refill(r.Forced, now, r.Lifetime)
 		if budget.Left <= 0 && t.waited(r.Forced, now, wait) {
 			budget.Left = 1
+		}
+		if budget.Left <= 0 && foreign {
+			return s.fail(overBudget(wait), wait)
 		}
 		if budget.Left <= 0 {
 			return s.disbelieve(wait)
@@ -225,14 +229,18 @@ func (s *Source) refresh() error {
 	}
 	t.storeFailures = 0
 	start := time.Now()
+	with := s.thumbprint()
 	g, err := s.ask(marked, start)
 	if err != nil {
 		e := refreshErrorOf(err, r.RefreshToken != "")
 		e.hide(r.RefreshToken, r.AccessToken, s.cfg.OAuth2.ClientSecret)
+		if foreign {
+			e.doubt()
+		}
 		return s.failed(marked, e, r.suspect())
 	}
 	next := marked.next(g, start)
-	next.Overtaken = r.interrupted()
+	next.Overtaken, next.Thumbprint = r.interrupted(), with
 	return s.succeeded(next, start)
 }
 

@@ -50,6 +50,12 @@ type Config struct {
 	// any case.
 	RequireIss bool
 
+	// ClientAuth proves which client this is, in place of OAuth2.ClientSecret,
+	// which must be empty then; AuthStyle and PlainBasicAuth play no part. See
+	// package clientauth: assertions signed with a key, and client certificates.
+	// Nil: AuthStyle tells.
+	ClientAuth ClientAuthenticator
+
 	// RevocationURL is where Logout revokes the tokens (RFC 7009). Empty:
 	// Logout ends the session here only.
 	RevocationURL string
@@ -83,7 +89,7 @@ type Config struct {
 	// RefreshParams are further parameters for every refresh, such as resource
 	// or audience, which alone may have several values. None may be empty, nor
 	// one that RFC 6749 gives the client: grant_type, refresh_token, client_id,
-	// client_secret, scope, state.
+	// client_secret, client_assertion, client_assertion_type, scope, state.
 	RefreshParams url.Values
 
 	// Lead is how long before expiry a refresh is due; it counts as half the
@@ -143,6 +149,10 @@ func (c *Config) check() error {
 		return errors.New("freshtoken: Config.Issuer is empty: with a Refresher and no TokenURL, it says whose session is stored")
 	case o.ClientID == "" && c.Refresher == nil:
 		return errors.New("freshtoken: Config.OAuth2.ClientID is empty: set it to the identifier of your client at the server")
+	case c.ClientAuth != nil && o.ClientSecret != "":
+		return errors.New("freshtoken: Config has a ClientAuth, and Config.OAuth2 a ClientSecret: a client authenticates in one way (RFC 6749 section 2.3); leave the other out")
+	case c.ClientAuth != nil && o.ClientID == "":
+		return errors.New("freshtoken: Config.OAuth2.ClientID is empty: ClientAuth has to know whom to authenticate")
 	case c.RequireIss && c.Issuer == "":
 		return errors.New("freshtoken: Config.Issuer is empty: RequireIss has the answers to a login compared with it")
 	case c.Lead < 0:
@@ -181,7 +191,7 @@ func (c *Config) checkURL(field, raw string) error {
 // checkParams enforces RFC 6749 section 3.2: no parameter without a value, none
 // twice.
 func checkParams(params url.Values) error {
-	own := []string{"grant_type", "refresh_token", "client_id", "client_secret", "scope", "state"}
+	own := []string{"grant_type", "refresh_token", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope", "state"}
 	for name, values := range params {
 		if slices.Contains(own, name) {
 			return fmt.Errorf("freshtoken: Config.RefreshParams has %q, which is not for the program to set", name)

@@ -172,6 +172,9 @@ type RefreshError struct {
 	Err error
 
 	ended    bool
+	unproven bool // Config.ClientAuth has failed, and nothing was sent
+	proves   bool // Config.ClientAuth is set
+	foreign  bool // the session was begun with another client certificate
 	promptly bool // a first unknown outcome: try once more after RetryAfter
 	class    class
 	salvaged string // the refresh token of an otherwise unusable answer, until it is stored
@@ -226,6 +229,8 @@ func (e *RefreshError) Error() string {
 // words says what has happened, and, where that is not all, what to do.
 func (e *RefreshError) words() (what, advice string) {
 	switch {
+	case e.foreign:
+		return "the server does not go on with the session", "it was begun with another client certificate than the one that is in use: go back to that one, or log in again"
 	case e.Uncertain:
 		return "the server does not go on with the session, and does not clearly say why", "log in again"
 	case e.ended && e.Status != 0:
@@ -234,8 +239,12 @@ func (e *RefreshError) words() (what, advice string) {
 		return ErrSessionEnded.Error(), ""
 	case e.Code == "unauthorized_client", e.Code == "unsupported_grant_type":
 		return "the server does not let this client refresh a session", "allow it the grant type refresh_token at the server"
+	case e.unproven:
+		return endpoint.Unproven, ""
+	case e.class == classConfiguration && e.proves:
+		return endpoint.NotAccepted(true), endpoint.CheckClientAuth
 	case e.class == classConfiguration:
-		return "the server does not accept this program's client ID or client secret", endpoint.CheckClient
+		return endpoint.NotAccepted(false), endpoint.CheckClient
 	case e.OutcomeUnknown:
 		return "the session may or may not have been refreshed", ""
 	}

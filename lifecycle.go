@@ -34,7 +34,7 @@ func (s *Source) takeLogin(tok *oauth2.Token) (g grant, issued time.Time, err er
 // newSession is the record that a login begins with.
 func (s *Source) newSession(g grant, issued time.Time) *record {
 	fresh := &record{Version: recordVersion, Binding: s.cfg.binding(), ID: rand.Text(), Generation: 1,
-		AccessToken: g.access, RefreshToken: g.refresh,
+		AccessToken: g.access, RefreshToken: g.refresh, Thumbprint: s.thumbprint(),
 		Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra,
 		Started: time.Now().UTC().Round(0)}
 	fresh.Origin = digest(fresh.credential())

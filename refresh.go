@@ -46,6 +46,7 @@ type grants struct {
 	*endpoint.Client
 	tokenURL     string
 	params       url.Values
+	proves       bool // Config.ClientAuth is set
 	acceptForm   bool
 	assumeBearer bool
 }
@@ -54,7 +55,8 @@ var _ Refresher = (*grants)(nil)
 
 // newGrants takes what it needs of a checked Config.
 func newGrants(cfg *Config) *grants {
-	return &grants{Client: endpoint.New(cfg.HTTPClient, cfg.OAuth2, cfg.PlainBasicAuth), tokenURL: cfg.OAuth2.Endpoint.TokenURL,
+	return &grants{Client: endpoint.New(cfg.HTTPClient, cfg.OAuth2, cfg.PlainBasicAuth, cfg.prover()),
+		tokenURL: cfg.OAuth2.Endpoint.TokenURL, proves: cfg.ClientAuth != nil,
 		params: cfg.RefreshParams, acceptForm: cfg.AcceptFormEncoded, assumeBearer: cfg.AssumeBearer}
 }
 
@@ -64,6 +66,9 @@ func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token,
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken}}
 	maps.Copy(form, g.params)
 	answer, err := g.Post(ctx, g.tokenURL, form)
+	if failed := new(endpoint.AuthError); errors.As(err, &failed) {
+		return nil, unproven(failed.Err)
+	}
 	if failed := new(endpoint.SendError); errors.As(err, &failed) {
 		if failed.Unsent {
 			return nil, &RefreshError{class: classTransient, Temporary: true, Err: failed}
@@ -72,7 +77,11 @@ func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token,
 	}
 	tok, err := answer.Token(start, g.acceptForm, g.assumeBearer)
 	if refused := new(endpoint.Refusal); errors.As(err, &refused) {
-		return nil, refusal(refused)
+		e := refusal(refused)
+		if e.proves = g.proves; g.proves {
+			e.suspectClock(refused.Header, time.Now())
+		}
+		return nil, e
 	}
 	if bad := new(endpoint.UnusableError); errors.As(err, &bad) {
 		if bad.Err == endpoint.ErrNoType {

@@ -43,6 +43,10 @@ type record struct {
 	AccessToken  string `json:"access_token,omitempty"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 
+	// Thumbprint is that of the client certificate that the tokens were had
+	// with, to which they may be bound (RFC 8705 section 3); empty: none is known.
+	Thumbprint string `json:"thumbprint,omitempty"`
+
 	// Issued is when the request for the access token began. Lifetime counts
 	// from there; zero is unknown. RefreshIn is the server's hint for when to
 	// refresh.
@@ -158,7 +162,7 @@ func (r *record) members() map[string]any {
 	return map[string]any{
 		"version": &r.Version, "binding": &r.Binding, "id": &r.ID, "generation": &r.Generation, "started": &r.Started,
 		"origin": &r.Origin, "origin_access": &r.OriginAccess, "ended": &r.Ended,
-		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken,
+		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken, "thumbprint": &r.Thumbprint,
 		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn, "extra": &r.Extra,
 		"mark": &r.Mark, "pause": &r.Pause, "forced": &r.Forced, "overtaken": &r.Overtaken, "padding": &r.Padding,
 	}

@@ -57,6 +57,9 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		if e.class == classDenied || p.Failures >= maxRefusals {
 			d = max(d, uncertainPause)
 		}
+		if e.foreign {
+			p = nil // another program may have the right certificate
+		}
 	case classConfiguration:
 		t.misfits++
 		d = backoff(t.misfits, s.random())

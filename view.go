@@ -121,7 +121,7 @@ func (s *Source) show(adjust func(*view)) *view {
 func (s *Source) compose(old *view) *view {
 	t := &s.inTurn
 	v := &view{}
-	if r := t.session; r != nil && r.Ended == nil && r.AccessToken != "" {
+	if r := t.session; r != nil && r.Ended == nil && r.AccessToken != "" && !s.foreign(r) {
 		v.id, v.issued, v.base = r.ID, r.Issued.UnixNano(), t.base
 		v.expire, v.due = never, s.dueAge(r)
 		if r.Lifetime > 0 {

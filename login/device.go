@@ -108,7 +108,7 @@ func (d Device) begin(ctx context.Context, cfg *freshtoken.Config) (*pending, er
 	if err := endpoint.CheckURL(target, cfg.InsecureHTTP); err != nil {
 		return nil, fmt.Errorf("Config.OAuth2.Endpoint.DeviceAuthURL %w", err)
 	}
-	form, err := request(cfg, d.Params, d.AccessTypeOffline, "client_id", "client_secret", "scope")
+	form, err := request(cfg, d.Params, d.AccessTypeOffline, "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope")
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (d Device) begin(ctx context.Context, cfg *freshtoken.Config) (*pending, er
 		return nil, err
 	}
 	if r := answer.Refusal(); !answer.OK() || r.Code != "" {
-		return nil, refusal("device authorization endpoint", r, cfg.OAuth2.ClientSecret)
+		return nil, refusal(cfg, "device authorization endpoint", r)
 	}
 	p := &pending{resource: d.Params["resource"]}
 	if err := p.read(answer, start); err != nil {

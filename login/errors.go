@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"github.com/freshtoken/freshtoken/internal/words"
 )
@@ -71,6 +72,8 @@ type ServerError struct {
 
 	// Status is the HTTP status; zero if the answer came through the browser.
 	Status int
+
+	proves bool // Config.ClientAuth is set
 }
 
 // codes are the error codes that have a sentinel.
@@ -87,7 +90,7 @@ var meaning = map[string]struct{ what, advice string }{
 	"server_error":              {"", "try again later"},
 	"temporarily_unavailable":   {"", "try again later"},
 	"expired_token":             {"", "log in again, and enter the code in time"},
-	"invalid_client":            {"the server does not accept this program's client ID or client secret", endpoint.CheckClient},
+	"invalid_client":            {endpoint.NotAccepted(false), endpoint.CheckClient},
 	"unauthorized_client":       {"the server does not let this client log in this way", allowFlow},
 	"unsupported_grant_type":    {"the server does not let this client log in this way", allowFlow},
 	"unsupported_response_type": {"the server does not let this client log in this way", "allow it the response type code at the server"},
@@ -104,6 +107,9 @@ const allowFlow = "allow it, at the server, the grant type authorization_code, o
 
 func (e *ServerError) Error() string {
 	m, known := meaning[e.Code]
+	if e.proves && e.Code == "invalid_client" {
+		m.what, m.advice = endpoint.NotAccepted(true), endpoint.CheckClientAuth
+	}
 	what := cmp.Or(m.what, "the server refused the login")
 	if kind := codes[e.Code]; kind != nil {
 		what = kind.Error()
@@ -137,9 +143,10 @@ func (e *ServerError) Error() string {
 func (e *ServerError) Unwrap() error { return codes[e.Code] }
 
 // refusal makes an error of an endpoint's answer. secrets are what was sent
-// there.
-func refusal(from string, r *endpoint.Refusal, secrets ...string) *ServerError {
-	e := &ServerError{Endpoint: from, Code: r.Code, Description: r.Description, Status: r.Status}
+// there, beside the client's.
+func refusal(cfg *freshtoken.Config, from string, r *endpoint.Refusal, secrets ...string) *ServerError {
+	secrets = append(secrets, cfg.OAuth2.ClientSecret)
+	e := &ServerError{Endpoint: from, Code: r.Code, Description: r.Description, Status: r.Status, proves: cfg.ClientAuth != nil}
 	if endpoint.Repeats(e.Code, secrets...) {
 		e.Code = ""
 	}

@@ -67,7 +67,7 @@ func exchange(ctx context.Context, cfg *freshtoken.Config, form url.Values, secr
 		if refused.Broken != nil {
 			return nil, fmt.Errorf("%w: %w", errBroken, refused.Broken)
 		}
-		return nil, refusal("token endpoint", refused, append(secrets, cfg.OAuth2.ClientSecret)...)
+		return nil, refusal(cfg, "token endpoint", refused, secrets...)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("token endpoint: %w: check Config.OAuth2.Endpoint.TokenURL", err)
@@ -76,7 +76,20 @@ func exchange(ctx context.Context, cfg *freshtoken.Config, form url.Values, secr
 }
 
 func client(cfg *freshtoken.Config) *endpoint.Client {
-	return endpoint.New(cfg.HTTPClient, cfg.OAuth2, cfg.PlainBasicAuth)
+	return endpoint.New(cfg.HTTPClient, cfg.OAuth2, cfg.PlainBasicAuth, prover(cfg))
+}
+
+// prover returns how the client proves who it is; nil: by Endpoint.AuthStyle.
+func prover(cfg *freshtoken.Config) endpoint.Prover {
+	if cfg.ClientAuth == nil {
+		return nil
+	}
+	to := freshtoken.ClientRequest{ClientID: cfg.OAuth2.ClientID, Issuer: cfg.Issuer, TokenURL: cfg.OAuth2.Endpoint.TokenURL}
+	return func(ctx context.Context, target string) (url.Values, error) {
+		to := to
+		to.Endpoint = target
+		return cfg.ClientAuth.AuthenticateClient(ctx, to)
+	}
 }
 
 // checkRefreshToken says so if a login has brought no refresh token.

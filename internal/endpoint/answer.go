@@ -22,7 +22,8 @@ type Answer struct {
 	Status int
 	Header http.Header
 	body   []byte
-	err    error // why the body is incomplete
+	err    error    // why the body is incomplete
+	proof  []string // what the request had of a client's proof
 }
 
 // OK reports whether the status is a success.
@@ -49,6 +50,12 @@ func (a *Answer) Refusal() *Refusal {
 	code, _ := Text(all["error"])
 	description, _ := Text(all["error_description"])
 	r := &Refusal{Status: a.Status, Header: a.Header, Code: Sanitize(code, 64), Description: Sanitize(description, 200)}
+	if Repeats(r.Code, a.proof...) {
+		r.Code = ""
+	}
+	if Repeats(r.Description, a.proof...) {
+		r.Description = hidden
+	}
 	if a.err != nil && code == "" {
 		r.Broken = fmt.Errorf("the answer broke off: %w", a.err)
 	}
@@ -259,6 +266,9 @@ func Repeats(text string, secrets ...string) bool {
 	}
 	return false
 }
+
+// hidden is what stands in the place of a text that repeats a secret.
+const hidden = "hidden, because it repeats a secret"
 
 // piece is how many bytes of a secret nobody is to see. Fewer may be chance.
 const piece = 12

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/freshtoken/freshtoken/internal/words"
 	"golang.org/x/oauth2"
 )
 
@@ -30,11 +31,16 @@ type Client struct {
 	http       *http.Client
 	oauth2     oauth2.Config
 	plainBasic bool
+	prove      Prover
 }
+
+// A Prover returns the parameters that prove to an endpoint which client asks.
+type Prover func(ctx context.Context, target string) (url.Values, error)
 
 // New returns the Client of o. client sends the requests; nil means one over
 // http.DefaultTransport. plainBasic leaves out the form-encoding of HTTP Basic.
-func New(client *http.Client, o *oauth2.Config, plainBasic bool) *Client {
+// prove, if not nil, takes the place of the secret.
+func New(client *http.Client, o *oauth2.Config, plainBasic bool, prove Prover) *Client {
 	c := new(http.Client)
 	if client != nil {
 		*c = *client
@@ -42,7 +48,7 @@ func New(client *http.Client, o *oauth2.Config, plainBasic bool) *Client {
 	// A redirect would carry tokens, codes and the client's secret to wherever
 	// it points.
 	FollowNone(c)
-	return &Client{http: c, oauth2: *o, plainBasic: plainBasic}
+	return &Client{http: c, oauth2: *o, plainBasic: plainBasic, prove: prove}
 }
 
 // Location is where the answers that a client of FollowNone gets have what was
@@ -84,6 +90,28 @@ func (f followNone) transport() http.RoundTripper {
 // CheckClient is what to do where a server accepts this client in no request.
 const CheckClient = "check ClientID of Config.OAuth2 and, if the client has a secret, ClientSecret and Endpoint.AuthStyle " +
 	"(one of oauth2.AuthStyleInHeader and oauth2.AuthStyleInParams)"
+
+// CheckClientAuth is the same where the client proves who it is by other means.
+const CheckClientAuth = "check ClientID of Config.OAuth2, and that the server knows this client with the method and the key, or the certificate, " +
+	"of Config.ClientAuth; for assertions also Config.Issuer, which is their audience, and clientauth.Options"
+
+// NotAccepted is what has happened there. proves says whether the client has a
+// Prover.
+func NotAccepted(proves bool) string {
+	if proves {
+		return "the server does not accept this program's client ID or its proof of being that client"
+	}
+	return "the server does not accept this program's client ID or client secret"
+}
+
+// Unproven is what has happened if a Prover fails.
+const Unproven = "this program cannot prove to the server which client it is"
+
+// An AuthError is the failure of a Prover. Nothing was sent.
+type AuthError struct{ Err error }
+
+func (e *AuthError) Error() string { return Unproven + ": " + words.Text(e.Err) }
+func (e *AuthError) Unwrap() error { return e.Err }
 
 // A SendError is the failure of a request that got no answer.
 type SendError struct {
@@ -127,9 +155,13 @@ func reason(err error) string {
 
 // Post sends a form, authenticated as the client, and reads the answer. It adds
 // to form what the client's authentication wants there. The error, if any, is a
-// *SendError. The form is sent once, whatever the transport likes to repeat.
+// *SendError or an *AuthError. The form is sent once, whatever the transport
+// likes to repeat.
 func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Answer, error) {
-	basic := c.authenticate(form)
+	basic, proof, err := c.authenticate(ctx, target, form)
+	if err != nil {
+		return nil, &AuthError{err}
+	}
 	var wanted, got atomic.Bool // a connection
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) { wanted.Store(true) },
@@ -162,10 +194,14 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 		// silence proves nothing. A transport that had a connection, and then
 		// failed to get another, may have sent the request on the first.
 		never := !got.Load() && (wanted.Load() || IsUnsent(err))
-		return nil, &SendError{Host: req.URL.Host, Err: Bare(err), Unsent: !b.end() || never}
+		failed := &SendError{Host: req.URL.Host, Err: Bare(err), Unsent: !b.end() || never}
+		if Repeats(failed.Err.Error(), proof...) {
+			failed.Err = errors.New(hidden)
+		}
+		return nil, failed
 	}
 	defer resp.Body.Close()
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, proof: proof}
 	a.body, a.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if len(a.body) > maxAnswer {
 		a.body, a.err = a.body[:maxAnswer], fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
@@ -175,22 +211,51 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 }
 
 // authenticate adds to the form what the client's authentication method wants
-// there, and returns the Authorization header, if any. The method follows from
-// the configuration alone: trying one after the other would spend the refresh
-// token, or the code.
-func (c *Client) authenticate(form url.Values) string {
+// there, and returns the Authorization header, if any, and what nobody but the
+// server is to see of a proof. The method follows from the configuration alone:
+// trying one after the other would spend the refresh token, or the code.
+func (c *Client) authenticate(ctx context.Context, target string, form url.Values) (basic string, proof []string, err error) {
 	id, secret := c.oauth2.ClientID, c.oauth2.ClientSecret
+	if c.prove != nil {
+		form.Set("client_id", id) // RFC 8705 section 2; with an assertion it does no harm
+		proof, err := c.addProof(ctx, target, form)
+		return "", proof, err
+	}
 	if c.oauth2.Endpoint.AuthStyle == oauth2.AuthStyleInParams || secret == "" {
 		form.Set("client_id", id)
 		if secret != "" {
 			form.Set("client_secret", secret)
 		}
-		return ""
+		return "", nil, nil
 	}
 	if !c.plainBasic { // RFC 6749 section 2.3.1
 		id, secret = url.QueryEscape(id), url.QueryEscape(secret)
 	}
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret)), nil, nil
+}
+
+// addProof adds to the form what the Prover returns.
+func (c *Client) addProof(ctx context.Context, target string, form url.Values) (proof []string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	params, err := c.prove(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range params {
+		switch {
+		case form.Has(name) || name == "client_secret":
+			return nil, fmt.Errorf("Config.ClientAuth has returned the parameter %q, which is not for it to set", Sanitize(name, 40))
+		case len(values) != 1 || values[0] == "":
+			return nil, fmt.Errorf("Config.ClientAuth has returned the parameter %q without one value", Sanitize(name, 40))
+		}
+		form[name] = values
+		if name != "client_assertion_type" {
+			proof = append(proof, values[0])
+		}
+	}
+	return proof, nil
 }
 
 // IsUnsent reports whether an error of net/http proves by itself that no byte
