@@ -25,6 +25,12 @@ const offlineAccess = "offline_access"
 //   - RevocationURL
 //   - RequireIss, if the server names itself in its answers (RFC 9207)
 //
+// If cfg.ClientAuth presents a certificate, the endpoints are those that the
+// server has for such clients, as far as there are any (RFC 8705 section 5). If
+// the server lists its methods of authentication, or the algorithms of client
+// assertions, and what cfg.ClientAuth does is not among them, the error is
+// ErrClientAuth.
+//
 // It adds the scope offline_access to OAuth2.Scopes if the server lists it and
 // Scopes has any: without a refresh token a session ends with its first access
 // token. Take it away again if that is what you want. Without Scopes the server
@@ -64,10 +70,18 @@ func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 	if len(o.Scopes) > 0 && slices.Contains(m.ScopesSupported, offlineAccess) && !slices.Contains(o.Scopes, offlineAccess) {
 		o.Scopes = append(o.Scopes, offlineAccess)
 	}
+	method, err := m.clientMethod(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var alias Aliases
+	if method.MutualTLS {
+		alias = m.MTLSEndpointAliases
+	}
 	e := &o.Endpoint
 	e.AuthURL = cmp.Or(e.AuthURL, m.AuthorizationEndpoint)
-	e.TokenURL = cmp.Or(e.TokenURL, m.TokenEndpoint)
-	e.DeviceAuthURL = cmp.Or(e.DeviceAuthURL, m.DeviceAuthorizationEndpoint)
+	e.TokenURL = cmp.Or(e.TokenURL, alias.TokenEndpoint, m.TokenEndpoint)
+	e.DeviceAuthURL = cmp.Or(e.DeviceAuthURL, alias.DeviceAuthorizationEndpoint, m.DeviceAuthorizationEndpoint)
 	if e.TokenURL == "" && cfg.Refresher == nil {
 		return nil, fail(ErrInvalid, "token_endpoint is missing: check Config.Issuer, or write Config.OAuth2.Endpoint.TokenURL")
 	}
@@ -77,9 +91,34 @@ func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 		}
 	}
 	cfg.OAuth2 = &o
-	cfg.RevocationURL = cmp.Or(cfg.RevocationURL, m.RevocationEndpoint)
+	cfg.RevocationURL = cmp.Or(cfg.RevocationURL, alias.RevocationEndpoint, m.RevocationEndpoint)
 	cfg.RequireIss = cfg.RequireIss || m.AuthorizationResponseIssParameterSupported
 	return m, nil
+}
+
+// clientMethod is what cfg.ClientAuth says that it does, as far as it says so,
+// checked against what the server says that it takes.
+func (m *Metadata) clientMethod(cfg *freshtoken.Config) (freshtoken.ClientMethod, error) {
+	d, ok := cfg.ClientAuth.(freshtoken.ClientDescriber)
+	if !ok {
+		return freshtoken.ClientMethod{}, nil
+	}
+	is := d.DescribeClient()
+	methods, algorithms := m.TokenEndpointAuthMethodsSupported, m.TokenEndpointAuthSigningAlgValuesSupported
+	has := func(all []string) func(string) bool {
+		return func(name string) bool { return slices.Contains(all, name) }
+	}
+	// A server that does not say takes client_secret_basic (RFC 8414 section
+	// 2). Many do not say that they take more.
+	if len(methods) > 0 && len(is.Names) > 0 && !slices.ContainsFunc(is.Names, has(methods)) {
+		return is, fail(ErrClientAuth, "it supports %q, and Config.ClientAuth is %s: use one of the server's, or write its endpoints into the Config if the metadata is wrong",
+			endpoint.Sanitize(strings.Join(methods, " "), 200), strings.Join(is.Names, " or "))
+	}
+	if len(algorithms) > 0 && is.Algorithm != "" && !slices.Contains(algorithms, is.Algorithm) {
+		return is, fail(ErrClientAuth, "it takes assertions by %q, and Config.ClientAuth signs by %s: set clientauth.Options.Algorithm, or use a key that goes with one of them",
+			endpoint.Sanitize(strings.Join(algorithms, " "), 200), is.Algorithm)
+	}
+	return is, nil
 }
 
 // authStyle chooses how a client with a secret authenticates.

@@ -30,9 +30,10 @@ var (
 	ErrInvalid = errors.New("unusable metadata")
 
 	// ErrClientAuth: the Config has a ClientSecret, and the server takes no
-	// secret in a way that this library knows. The text names the ways that
+	// secret in a way that this library knows; or the Config has a ClientAuth,
+	// and the server does not take what that does. The text names the ways that
 	// the server has.
-	ErrClientAuth = errors.New("no way to use the ClientSecret with this server")
+	ErrClientAuth = errors.New("no way to authenticate the client at this server")
 
 	// ErrUnavailable: no answer, or one that says to come later. It passes as
 	// a rule; it says nothing about the issuer, nor about any session. What it

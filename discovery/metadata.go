@@ -37,6 +37,14 @@ type Metadata struct {
 	TokenEndpointAuthMethodsSupported      []string
 	RevocationEndpointAuthMethodsSupported []string
 
+	// TokenEndpointAuthSigningAlgValuesSupported are the algorithms of client
+	// assertions, such as "ES256".
+	TokenEndpointAuthSigningAlgValuesSupported []string
+
+	// MTLSEndpointAliases are where a client goes that presents a certificate
+	// (RFC 8705 section 5).
+	MTLSEndpointAliases Aliases
+
 	// CodeChallengeMethodsSupported are the methods of PKCE, such as "S256".
 	// Nil: the server does not have PKCE, or does not say so.
 	CodeChallengeMethodsSupported []string
@@ -50,6 +58,16 @@ type Metadata struct {
 	RequirePushedAuthorizationRequests bool
 
 	members map[string]json.RawMessage
+}
+
+// Aliases are the endpoints for clients that present a certificate. Each is
+// checked like the ordinary one, which holds where it is empty.
+type Aliases struct {
+	TokenEndpoint                      string
+	DeviceAuthorizationEndpoint        string
+	PushedAuthorizationRequestEndpoint string
+	RevocationEndpoint                 string
+	UserinfoEndpoint                   string
 }
 
 // Member returns a member of the document by its name, such as
@@ -90,6 +108,8 @@ func parse(data []byte, issuer string, insecureHTTP bool) (*Metadata, error) {
 	m.GrantTypesSupported = in.list("grant_types_supported")
 	m.TokenEndpointAuthMethodsSupported = in.list("token_endpoint_auth_methods_supported")
 	m.RevocationEndpointAuthMethodsSupported = in.list("revocation_endpoint_auth_methods_supported")
+	m.TokenEndpointAuthSigningAlgValuesSupported = in.list("token_endpoint_auth_signing_alg_values_supported")
+	m.MTLSEndpointAliases = in.aliases("mtls_endpoint_aliases")
 	m.CodeChallengeMethodsSupported = in.list("code_challenge_methods_supported")
 	m.AuthorizationResponseIssParameterSupported = in.flag("authorization_response_iss_parameter_supported")
 	m.RequirePushedAuthorizationRequests = in.flag("require_pushed_authorization_requests")
@@ -169,6 +189,31 @@ func (d *document) list(name string) []string {
 		list[i] = *s
 	}
 	return list
+}
+
+// aliases reads an object of endpoints.
+func (d *document) aliases(name string) (a Aliases) {
+	var object json.RawMessage
+	if !d.read(name, &object, "an object") {
+		return a
+	}
+	in := &document{members: make(map[string]json.RawMessage), insecureHTTP: d.insecureHTTP}
+	var err error
+	if in.repeated, err = endpoint.Object(object, in.members); err != nil {
+		d.fail(name, errors.New("is not an object"))
+		return a
+	}
+	a = Aliases{
+		TokenEndpoint:                      in.endpoint("token_endpoint"),
+		DeviceAuthorizationEndpoint:        in.endpoint("device_authorization_endpoint"),
+		PushedAuthorizationRequestEndpoint: in.endpoint("pushed_authorization_request_endpoint"),
+		RevocationEndpoint:                 in.endpoint("revocation_endpoint"),
+		UserinfoEndpoint:                   in.endpoint("userinfo_endpoint"),
+	}
+	if in.err != nil && d.err == nil {
+		d.err = in.err
+	}
+	return a
 }
 
 // endpoint reads a URL. An empty one counts as missing.
