@@ -99,6 +99,11 @@ func (c *call) bearer() (*accessToken, Answer, bool) {
 		return refuse(http.StatusUnauthorized,
 			`Bearer realm="oauthtest", error="invalid_token", error_description="The token is not live"`, "invalid_token")
 	}
+	if at.bound != "" && at.bound != thumbprint(c.certificate()) { // RFC 8705, section 3
+		c.refuse(InvalidToken, "the token is bound to another certificate")
+		s.stats.APIUnauthorized++
+		return refuse(http.StatusUnauthorized, `Bearer realm="oauthtest", error="invalid_token"`, "invalid_token")
+	}
 	for _, want := range strings.Fields(strings.Join(query["scope"], " ")) {
 		if !slices.Contains(at.scopes, want) {
 			c.decide(InsufficientScope)

@@ -318,7 +318,10 @@ func (c *call) begin(client string, by approval, offline bool) (*family, Answer)
 	if offline {
 		rt = s.mintRefresh(fam, now)
 	}
-	at := s.mintAccess(fam, fam.gen, fam.scopes, now)
+	if !s.opt.confidential(client) {
+		fam.bound = c.bound() // RFC 8705, section 4
+	}
+	at := s.mintAccess(fam, fam.gen, fam.scopes, now, c.bound())
 	c.shown(fam, 0)
 	c.decide(Granted)
 	return fam, c.issue(at, rt)

@@ -2,6 +2,7 @@ package oauthtest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -222,7 +223,11 @@ func (c *call) drop() {
 	c.uncount()
 	c.s.mu.Unlock()
 	if conn, _, err := http.NewResponseController(c.w).Hijack(); err == nil {
-		if tcp, ok := conn.(*net.TCPConn); ok {
+		under := conn
+		if over, ok := conn.(*tls.Conn); ok {
+			under = over.NetConn()
+		}
+		if tcp, ok := under.(*net.TCPConn); ok {
 			tcp.SetLinger(0)
 		}
 		conn.Close()

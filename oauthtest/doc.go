@@ -85,6 +85,12 @@
 // turns. net/http's own client repeats a GET whose kept connection was dropped;
 // the in-memory transport does not.
 //
+// # Clients that prove who they are
+//
+// With [Options].ClientAuth the client has to sign assertions, each of which
+// serves once, or to present a certificate: in memory by [Server.TransportWith],
+// over a listener by [Server.StartTLS].
+//
 // # Faults
 //
 // Each endpoint has its own [Faults], a field of [Server]: a queue for the next

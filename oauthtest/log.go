@@ -78,7 +78,7 @@ type Entry struct {
 	Order int
 
 	Outcome Outcome
-	Detail  string // for BadRequest, BadClient, BadScope and Mismatch: which rule
+	Detail  string // for BadRequest, BadClient, BadScope and Mismatch, and some others: which rule
 	Status  int    // of the answer as it was to be sent; 0 if there was none
 	Fault   string // name of the fault that was applied; "" if none
 	Dropped bool   // a fault dropped the connection
@@ -98,6 +98,8 @@ type Entry struct {
 	IssuedAccess  string // fingerprint
 	IssuedRefresh string // fingerprint of the refresh token in the answer
 
+	Assertion string // fingerprint of the client assertion shown
+
 	BodyLength int64 // api: bytes of body that were read
 }
 
@@ -113,6 +115,9 @@ type Stats struct {
 	FamilyKills       int // sessions that a reuse ended, be it of a token or of a code
 	InvalidGrants     int // refresh tokens and codes refused with invalid_grant
 	BadClients        int // failed client authentications
+
+	ReplayedAssertions int // of which with an assertion that was used before
+
 	BadRequests       int // requests that break a rule
 	PeakTokenRequests int // most requests at the token endpoint at one time, held ones included
 

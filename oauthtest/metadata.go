@@ -3,6 +3,7 @@ package oauthtest
 import (
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // Where metadata is: RFC 8414, section 3, and OpenID Connect Discovery, section
@@ -29,7 +30,7 @@ func (c *call) metadata() Answer {
 	}
 	c.decide(Served)
 	grants, methods := []string{"authorization_code", "refresh_token", deviceGrant}, s.opt.authMethods()
-	if slices.Contains(methods, "client_secret_basic") {
+	if s.opt.confidential(s.opt.ClientID) || slices.Contains(methods, "client_secret_basic") {
 		grants = append(grants, "client_credentials")
 	}
 	var m Members
@@ -46,6 +47,17 @@ func (c *call) metadata() Answer {
 	m.Add("grant_types_supported", grants)
 	m.Add("token_endpoint_auth_methods_supported", methods)
 	m.Add("revocation_endpoint_auth_methods_supported", methods)
+	if strings.HasSuffix(s.opt.ClientAuth.Method, "_jwt") {
+		m.Add("token_endpoint_auth_signing_alg_values_supported", s.opt.signingAlgorithms())
+	}
+	if alias := s.opt.ClientAuth.AliasHost; alias != "" {
+		at := "https://" + alias
+		m.Add("mtls_endpoint_aliases", map[string]string{"token_endpoint": at + "/token", "revocation_endpoint": at + "/revoke",
+			"device_authorization_endpoint": at + "/device"})
+	}
+	if s.opt.ClientAuth.BindTokens {
+		m.Add("tls_client_certificate_bound_access_tokens", true)
+	}
 	m.Add("code_challenge_methods_supported", []string{"S256"})
 	m.Add("authorization_response_iss_parameter_supported", !s.opt.OmitIss)
 	return newAnswer(http.StatusOK, m)
@@ -53,11 +65,15 @@ func (c *call) metadata() Answer {
 
 // authMethods returns the ways in which the clients authenticate.
 func (o *Options) authMethods() []string {
-	secrets := []string{o.ClientSecret}
+	var methods, secrets []string
+	if o.ClientAuth.Method != "" {
+		methods = append(methods, o.ClientAuth.Method)
+	} else {
+		secrets = append(secrets, o.ClientSecret)
+	}
 	for _, secret := range o.OtherClients {
 		secrets = append(secrets, secret)
 	}
-	var methods []string
 	if slices.ContainsFunc(secrets, func(s string) bool { return s != "" }) {
 		methods = append(methods, "client_secret_basic", "client_secret_post")
 	}
@@ -65,4 +81,19 @@ func (o *Options) authMethods() []string {
 		methods = append(methods, "none")
 	}
 	return methods
+}
+
+// signingAlgorithms returns those of the client's assertions.
+func (o *Options) signingAlgorithms() []string {
+	if o.ClientAuth.Method == "client_secret_jwt" {
+		return []string{"HS256"}
+	}
+	var all []string
+	for _, key := range o.ClientAuth.Keys {
+		for _, alg := range algorithms(key) {
+			all = append(all, string(alg))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }

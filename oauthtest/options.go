@@ -27,6 +27,10 @@ type Options struct {
 	// sends client_id in the body and nothing else.
 	ClientSecret string
 
+	// ClientAuth has the client authenticate by an assertion, or by a
+	// certificate.
+	ClientAuth ClientAuth
+
 	// OtherClients are further clients, by their IDs, each with its secret or
 	// with "" if it is public. A code or token serves the client that it was
 	// issued to, and no other. Login issues to the client of ClientID.
@@ -196,6 +200,7 @@ func (o Options) complete() Options {
 	o.CodeLifetime = cmp.Or(o.CodeLifetime, time.Minute)
 	o.DeviceLifetime = cmp.Or(o.DeviceLifetime, 10*time.Minute)
 	o.PollInterval = cmp.Or(o.PollInterval, 5*time.Second)
+	o.completeAuth()
 	o.OtherClients = maps.Clone(o.OtherClients)
 	o.Scopes = slices.Clone(o.Scopes)
 	if o.RedirectURIs == nil {

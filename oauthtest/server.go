@@ -2,6 +2,7 @@ package oauthtest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -47,6 +48,9 @@ type Server struct {
 	devices  map[string]*deviceLogin // by device code
 	byUser   map[string]*deviceLogin // by user code, canonical
 	approval approval
+
+	assertions map[string]float64 // the jti of those that were used, with their exp
+
 	families []*family
 	entries  []*Entry
 	order    int // requests processed so far
@@ -79,8 +83,13 @@ func New(o Options) *Server {
 		devices:  map[string]*deviceLogin{},
 		byUser:   map[string]*deviceLogin{},
 		approval: approval{subject: "alice"},
+
+		assertions: map[string]float64{},
 	}
 	s.setBase(s.opt.BaseURL)
+	if alias := s.opt.ClientAuth.AliasHost; alias != "" {
+		s.own[strings.ToLower(alias)] = true
+	}
 	return s
 }
 
@@ -101,7 +110,10 @@ func (s *Server) setBase(base string) {
 // connection and waits until the requests under way have ended; it may be
 // called twice. Start panics if it can't listen, or while the server is
 // already listening.
-func (s *Server) Start() (stop func()) {
+func (s *Server) Start() (stop func()) { return s.start(nil) }
+
+// start is Start, over TLS if conf is not nil.
+func (s *Server) start(conf *tls.Config) (stop func()) {
 	s.mu.Lock()
 	if s.running {
 		s.mu.Unlock()
@@ -114,7 +126,12 @@ func (s *Server) Start() (stop func()) {
 	if err != nil {
 		panic("oauthtest: cannot listen on the loopback interface: " + err.Error())
 	}
-	s.setBase("http://" + l.Addr().String())
+	base := "http://" + l.Addr().String()
+	if conf != nil {
+		base = "https://" + l.Addr().String()
+		l = tls.NewListener(l, conf)
+	}
+	s.setBase(base)
 	ctx, cancel := context.WithCancel(context.Background())
 	var (
 		mu       sync.Mutex // guards stopped, and requests.Add against requests.Wait
@@ -202,16 +219,19 @@ func (s *Server) APIURL(path string) string {
 
 // OAuth2 returns a configuration for the client of Options.ClientID, without a
 // RedirectURL. A client with a secret authenticates by HTTP Basic, a public one
-// by client_id in the body.
+// by client_id in the body; with Options.ClientAuth there is no secret in it.
 func (s *Server) OAuth2() *oauth2.Config {
-	style := oauth2.AuthStyleInParams
-	if s.opt.ClientSecret != "" {
+	style, secret := oauth2.AuthStyleInParams, s.opt.ClientSecret
+	if s.opt.ClientAuth.Method != "" {
+		secret = ""
+	}
+	if secret != "" {
 		style = oauth2.AuthStyleInHeader
 	}
 	base := s.BaseURL()
 	return &oauth2.Config{
 		ClientID:     s.opt.ClientID,
-		ClientSecret: s.opt.ClientSecret,
+		ClientSecret: secret,
 		Endpoint: oauth2.Endpoint{
 			AuthURL:       base + "/authorize",
 			DeviceAuthURL: base + "/device",

@@ -19,6 +19,7 @@ type family struct {
 	gen      int // highest generation issued
 	dead     bool
 	accesses []*accessToken
+	bound    string // thumbprint of the certificate that the refresh tokens are bound to
 }
 
 type refreshToken struct {
@@ -38,6 +39,7 @@ type accessToken struct {
 	scopes  []string
 	expires time.Time
 	revoked bool
+	bound   string // thumbprint of a certificate
 }
 
 func (a *accessToken) live(now time.Time) bool {
@@ -52,7 +54,14 @@ func (s *Server) Login(subject string, scopes ...string) *oauth2.Token {
 	now := time.Now()
 	fam := s.newFamily(s.opt.ClientID, subject, scopes)
 	rt := s.mintRefresh(fam, now)
-	at := s.mintAccess(fam, rt.gen, fam.scopes, now)
+	bound := ""
+	if s.opt.ClientAuth.BindTokens {
+		bound = thumbprint(s.opt.ClientAuth.Certificate)
+	}
+	if !s.opt.confidential(fam.client) {
+		fam.bound = bound
+	}
+	at := s.mintAccess(fam, rt.gen, fam.scopes, now, bound)
 	s.stats.Logins++
 	tok := &oauth2.Token{
 		AccessToken:  at.value,
@@ -133,9 +142,9 @@ func (s *Server) mintRefresh(fam *family, now time.Time) *refreshToken {
 	return rt
 }
 
-func (s *Server) mintAccess(fam *family, gen int, scopes []string, now time.Time) *accessToken {
+func (s *Server) mintAccess(fam *family, gen int, scopes []string, now time.Time, bound string) *accessToken {
 	a := &accessToken{
-		fam: fam, gen: gen, scopes: scopes,
+		fam: fam, gen: gen, scopes: scopes, bound: bound,
 		value:   newToken("at", fam.n, gen),
 		expires: now.Add(s.opt.AccessLifetime),
 	}

@@ -62,6 +62,9 @@ func (c *call) grantRefresh(form url.Values) Answer {
 	if rt.fam.client != c.client {
 		return c.invalidGrant(Mismatch, "The refresh token was issued to another client.")
 	}
+	if rt.fam.bound != "" && rt.fam.bound != c.bound() {
+		return c.invalidGrant(Mismatch, "The refresh token is bound to another certificate.")
+	}
 	switch o := s.judge(rt, now); o {
 	case Granted:
 	case Reuse:
@@ -84,7 +87,7 @@ func (c *call) grantRefresh(form url.Values) Answer {
 	if next != nil {
 		gen = next.gen
 	}
-	at := s.mintAccess(rt.fam, gen, scopes, now)
+	at := s.mintAccess(rt.fam, gen, scopes, now, c.bound())
 	s.stats.Refreshes++
 	c.decide(Granted)
 	return c.issue(at, next)
@@ -92,14 +95,14 @@ func (c *call) grantRefresh(form url.Values) Answer {
 
 func (c *call) grantClient(form url.Values) Answer {
 	s := c.s
-	if secret, _ := s.opt.secretOf(c.client); secret == "" {
+	if !s.opt.confidential(c.client) {
 		c.decide(BadClient)
-		c.entry.Detail = "client_credentials needs a client with a secret"
+		c.entry.Detail = "client_credentials needs a client that authenticates"
 		s.stats.BadClients++
 		return errorAnswer(http.StatusBadRequest, "unauthorized_client", "")
 	}
 	fam := s.newFamily(c.client, c.client, strings.Fields(form.Get("scope")))
-	at := s.mintAccess(fam, 0, fam.scopes, time.Now())
+	at := s.mintAccess(fam, 0, fam.scopes, time.Now(), c.bound())
 	s.stats.ClientCredentials++
 	c.shown(fam, 0)
 	c.decide(Granted)
@@ -235,6 +238,9 @@ func (c *call) authenticate(form url.Values) (Answer, bool) {
 	headers := c.r.Header.Values("Authorization")
 	id, secret := form.Get("client_id"), form.Get("client_secret")
 	c.entry.Client = id
+	if c.s.opt.byMethod(id) || id == "" && form.Has("client_assertion") {
+		return c.authenticateBy(form)
+	}
 	if len(headers) > 0 {
 		if form.Has("client_secret") || form.Has("client_assertion") {
 			return c.badRequest("more than one way of client authentication"), false
@@ -248,6 +254,9 @@ func (c *call) authenticate(form url.Values) (Answer, bool) {
 		}
 		id, secret = bid, bsecret
 		c.entry.Client = id
+		if c.s.opt.byMethod(id) {
+			return c.authenticateBy(form)
+		}
 	}
 	want, known := c.s.opt.secretOf(id)
 	switch {

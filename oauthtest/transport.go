@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -29,9 +30,12 @@ import (
 //
 // It works in testing/synctest bubbles: it blocks on nothing but channels that
 // are made for the one request.
-func (s *Server) Transport() http.RoundTripper { return transport{s} }
+func (s *Server) Transport() http.RoundTripper { return transport{s: s} }
 
-type transport struct{ s *Server }
+type transport struct {
+	s     *Server
+	certs func() []*x509.Certificate // that the client presents; nil: none
+}
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	body := &onceBody{ReadCloser: req.Body}
@@ -62,6 +66,9 @@ func (t transport) roundTrip(req *http.Request, body *onceBody) (*http.Response,
 		return nil, dialError(&net.DNSError{Err: "no such host", Name: req.URL.Hostname(), IsNotFound: true})
 	}
 	x := newExchange(req, body, trace)
+	if t.certs != nil {
+		x.certs = t.certs()
+	}
 	if own {
 		if ep := endpointOf(req.URL.Path); ep != "" {
 			d := drawn{t.s.draw(ep, req)}
@@ -188,6 +195,7 @@ type exchange struct {
 	req       *http.Request
 	body      *onceBody
 	trace     *httptrace.ClientTrace
+	certs     []*x509.Certificate // of the client
 	serverCtx context.Context
 	cancel    context.CancelFunc
 
@@ -277,6 +285,7 @@ func (x *exchange) serverRequest() (*http.Request, error) {
 	}
 	if req.URL.Scheme == "https" {
 		r.TLS = tlsState()
+		r.TLS.PeerCertificates = x.certs
 	}
 	switch {
 	case req.Body == nil || req.Body == http.NoBody:
