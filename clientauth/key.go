@@ -78,7 +78,7 @@ func ParseKey(data []byte, keyID string) (*Key, error) {
 	case len(trimmed) > 0 && trimmed[0] == '{':
 		return parseJSON(trimmed, keyID)
 	default:
-		return parsePEM(data, keyID)
+		return parsePEM(trimmed, keyID)
 	}
 }
 
