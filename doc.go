@@ -18,6 +18,9 @@
 //	tok, err := login.Ensure(ctx, src, login.Auto{})
 //	client := src.Client("https://api.example.com")
 //
+// A client that authenticates by a key or a certificate, and not by a secret,
+// sets [Config.ClientAuth]: see package clientauth.
+//
 // # How a session begins
 //
 // With login.Ensure, where a program wants it to: at its start, say, or in a

@@ -50,3 +50,6 @@ func newCert(t testing.TB, o certOptions) tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: o.key, Leaf: must(x509.ParseCertificate(der))}
 }
+
+// exampleCertificate is one for examples, which have no testing.T.
+func exampleCertificate() tls.Certificate { return newCert(new(testing.T), certOptions{}) }
