@@ -94,7 +94,7 @@ func (plan outagePlan) result(all []request, calls []call, from, to time.Time) R
 	length := to.Sub(from).Seconds()
 	var slowest, slowestError float32
 	settled := 0.0
-	during := 0
+	alive := 0
 	for _, r := range all {
 		slowest = max(slowest, r.took)
 		if r.status == http.StatusOK {
@@ -102,18 +102,18 @@ func (plan outagePlan) result(all []request, calls []call, from, to time.Time) R
 		}
 		slowestError = max(slowestError, r.took)
 		settled = max(settled, float64(r.at)+float64(r.took)/1000-length)
-		if float64(r.at) < length {
-			during++
+		if float64(r.at) < (plan.life - plan.from).Seconds() {
+			alive++
 		}
 	}
 	failed, _ := failures(all)
 	v := map[string]float64{
-		"requests.count":      float64(len(all)),
-		"errors.count":        float64(failed),
-		"errors.during.count": float64(during),
-		"slowest.ms":          float64(slowest),
-		"slowest error.ms":    float64(slowestError),
-		"settled.s":           settled, // the last error, after the end; 0: none since then
+		"requests.count":     float64(len(all)),
+		"errors.count":       float64(failed),
+		"errors.alive.count": float64(alive), // while the token lived
+		"slowest.ms":         float64(slowest),
+		"slowest error.ms":   float64(slowestError),
+		"settled.s":          settled, // the last error, after the end; 0: none since then
 	}
 	points := []Point{}
 	asked, refused, early := 0, 0, 0

@@ -153,6 +153,7 @@ func sampleOutage() []measure.Result {
 		[]any{"x/oauth2 + save-to-file", 431, 431, 48, 1040, .019, 712, 708, 48, 1050, .45},
 		[]any{"freshtoken, Background", 0, 5, 1, 2.1, 0, 240, 8, 1, .4, .019})
 	for i := range out {
+		out[i].Values["10s.errors.alive.count"], out[i].Values["16s.errors.alive.count"] = out[i].Values["10s.errors.count"], 0
 		total := out[i].Values["16s.calls.count"]
 		var pts []measure.Point
 		for n := 1.0; n <= total; n++ {

@@ -66,8 +66,9 @@ var targets = []target{
 	{"storm.calls", "1,000 rejected requests: calls to the token endpoint", "1", []check{
 		{"", "storm", byDefault, "calls.count", 1, "", ""},
 	}},
-	{"outage.errors", "outage of 10 s while the token lives: errors", "0", []check{
-		{"", "outage", byDefault, "10s.errors.count", 0, "", ""},
+	{"outage.errors", "outage: errors while the token lives", "0", []check{
+		{"10 s", "outage", byDefault, "10s.errors.alive.count", 0, "", ""},
+		{"16 s", "outage", byDefault, "16s.errors.alive.count", 0, "", ""},
 	}},
 	{"outage.calls", "outage of 10 s: calls to the token endpoint", "5", []check{
 		{"", "outage", byDefault, "10s.calls.count", 5, "", ""},
