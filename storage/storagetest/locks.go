@@ -227,22 +227,16 @@ func testWhole(t *testing.T, s Store) {
 	const writers, readers, rounds = 3, 3, 15
 	save(t, s, "a", framed(0))
 	ctx := context.Background()
-	var writing, reading sync.WaitGroup
+	var ready, writing, reading sync.WaitGroup
 	stop := make(chan struct{})
-	for w := range writers {
-		writing.Go(func() {
-			for i := range rounds {
-				if err := s.Save(ctx, "a", framed(w*rounds+i)); err != nil {
-					t.Errorf("Save while others save and load: %v", err)
-					return
-				}
-			}
-		})
-	}
 	for range readers {
+		ready.Add(1)
 		reading.Go(func() {
-			for {
+			for n := 0; ; n++ {
 				got, err := s.Load(ctx, "a")
+				if n == 0 {
+					ready.Done()
+				}
 				if err != nil {
 					t.Errorf("Load while others save: %v", err)
 					return
@@ -256,6 +250,17 @@ func testWhole(t *testing.T, s Store) {
 					return
 				default:
 					runtime.Gosched()
+				}
+			}
+		})
+	}
+	ready.Wait() // or the writers may be done before anybody reads
+	for w := range writers {
+		writing.Go(func() {
+			for i := range rounds {
+				if err := s.Save(ctx, "a", framed(w*rounds+i)); err != nil {
+					t.Errorf("Save while others save and load: %v", err)
+					return
 				}
 			}
 		})
