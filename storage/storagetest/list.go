@@ -127,23 +127,17 @@ func testListWhile(t *testing.T, s Store) {
 		busy = append(busy, fmt.Sprint("again", w), fmt.Sprint("come and gone", w))
 	}
 	ctx := context.Background()
-	var writing, reading sync.WaitGroup
+	var ready, writing, reading sync.WaitGroup
 	stop := make(chan struct{})
-	for w := range writers {
-		writing.Go(func() {
-			for i := range rounds {
-				err := errors.Join(s.Save(ctx, busy[2*w], framed(i)), s.Save(ctx, busy[2*w+1], framed(i)), s.Delete(ctx, busy[2*w+1]))
-				if err != nil {
-					t.Errorf("Save and Delete while others list: %v", err)
-					return
-				}
-			}
-		})
-	}
 	for range readers {
+		ready.Add(1)
 		reading.Go(func() {
-			for {
-				if err := listOnce(ctx, l, still, busy); err != nil {
+			for n := 0; ; n++ {
+				err := listOnce(ctx, l, still, busy)
+				if n == 0 {
+					ready.Done()
+				}
+				if err != nil {
 					t.Errorf("List while others save and delete: %v", err)
 					return
 				}
@@ -152,6 +146,18 @@ func testListWhile(t *testing.T, s Store) {
 					return
 				default:
 					runtime.Gosched()
+				}
+			}
+		})
+	}
+	ready.Wait()
+	for w := range writers {
+		writing.Go(func() {
+			for i := range rounds {
+				err := errors.Join(s.Save(ctx, busy[2*w], framed(i)), s.Save(ctx, busy[2*w+1], framed(i)), s.Delete(ctx, busy[2*w+1]))
+				if err != nil {
+					t.Errorf("Save and Delete while others list: %v", err)
+					return
 				}
 			}
 		})
