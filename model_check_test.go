@@ -77,13 +77,6 @@ func (s *modelSend) dead() bool {
 
 func (s *modelSend) family() int { return familyOf(s.Refresh) }
 
-// landed reports whether what s brought got into the store before m.
-func (h *modelHistory) landed(s *modelSend, before moment) bool {
-	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
-		return v.Proc == s.Proc && v.When.Seq > s.From.Seq && v.When.Seq < before.Seq && v.Is.family() == s.family() && generationOf(v.Is.Refresh) >= s.Gen
-	})
-}
-
 // died reports whether a process came to an end in which it may have lost
 // something before m.
 func (h *modelHistory) died(proc int, before moment) bool {
@@ -192,7 +185,7 @@ func (h *modelHistory) checkSpentOnce(bad report) {
 			continue
 		}
 		switch {
-		case a.received() && !(h.died(a.Proc, b.From) && !h.landed(a, b.From)):
+		case a.received() && h.lostWith(a, b) == "":
 			bad("%s was sent by p%d at %v and brought new tokens; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
 		case a.refused() && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
 			bad("%s was sent by p%d at %v and refused for good; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))

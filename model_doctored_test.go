@@ -49,6 +49,25 @@ func TestModelChecksFail(t *testing.T) {
 		h.End[0] = modelEnd{Record: h.Saves[2].Is}
 		h.Calls[2].Access, h.Calls[2].Err = "", freshtoken.ErrNoSession
 	}
+	// unsaved leaves what process 1 got out of the store, closes it without at
+	// 70, and has process 2 send the spent token at 80.
+	unsaved := func(h *modelHistory) (closing *modelCall) {
+		resend(h, 2, 80)
+		h.Saves = h.Saves[:1]
+		h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "close", From: when(68), To: when(70), Err: freshtoken.ErrNotPersisted})
+		h.Mode.Disk = true
+		return &h.Calls[len(h.Calls)-1]
+	}
+	// ghost has process 1 die at 67, and its save land at 76, after process 2 has
+	// looked at the time that is given, and before it saves what it saw.
+	ghost := func(h *modelHistory, looked int) {
+		resend(h, 2, 80)
+		h.Deaths = []modelDeath{{Proc: 1, When: when(67), Crash: true}}
+		h.Saves[1].When, h.Saves[1].By = when(76), "ghost"
+		h.Saves = append(h.Saves, modelSave{Proc: 2, When: when(78), Was: h.Saves[1].Is, Is: h.Saves[0].Is})
+		h.Loads = []modelLoad{{Proc: 2, Read: when(looked), When: when(77), Is: h.Saves[0].Is}}
+		h.Mode.Late, h.Mode.Crashes = true, true
+	}
 	for _, tt := range []struct {
 		name   string
 		want   string // the invariant; empty: all is well
@@ -71,6 +90,20 @@ func TestModelChecksFail(t *testing.T) {
 			h.Sends = append(h.Sends, h.Sends[1])
 			h.Sends[2].From, h.Sends[2].To = when(90), when(91)
 		}},
+		{"a token is sent again after a Close that could not save its successor", "", func(h *modelHistory) { unsaved(h) }},
+		{"a token is sent again, and Close said that its successor was saved", "spent once", func(h *modelHistory) { unsaved(h).Err = nil }},
+		{"a token is sent again after the Close of another account", "spent once", func(h *modelHistory) { unsaved(h).Account = 1 }},
+		{"a token is sent again before the Close that could not save its successor", "lost", func(h *modelHistory) {
+			c := unsaved(h)
+			c.From, c.To = when(81), when(82)
+		}},
+		{"a token is sent again while Close still tries to save its successor", "spent once", func(h *modelHistory) { unsaved(h).To = when(90) }},
+		{"a token is sent again, and its successor was written too late", "", func(h *modelHistory) { ghost(h, 70) }},
+		{"a token is sent again, though its successor was written late, and seen", "spent once", func(h *modelHistory) {
+			ghost(h, 70)
+			h.Loads = append(h.Loads, modelLoad{Proc: 2, Read: when(77), When: when(77), Is: h.Saves[1].Is})
+		}},
+		{"a successor that was written late is overwritten by who had not looked", "lost", func(h *modelHistory) { ghost(h, 60) }},
 		{"a session dies of reuse", "lost", func(h *modelHistory) { resend(h, 2, 80) }},
 		{"a session ends and nobody refused it", "lost", func(h *modelHistory) {
 			h.End[0] = modelEnd{Record: modelRecord{Exists: true, Ended: true}}

@@ -111,7 +111,7 @@ type modelSave struct {
 // modelLoad is one look into the store.
 type modelLoad struct {
 	Proc, Account int
-	When          moment
+	Read, When    moment // when the store had it, and when it was returned
 	Is            modelRecord
 	Late          bool // nobody waits for it any more
 }

@@ -1,21 +1,24 @@
 package freshtoken_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
 // What a session may be lost by. Whatever has no name here must not happen.
 const (
 	lostAnswer    = "lost answer"   // the server has issued tokens that did not arrive
-	lostCrash     = "crash"         // they arrived, and their process died before they were stored
+	lostCrash     = "crash"         // they arrived, and their process died, or closed the Source, before they were stored
 	lostLogout    = "failed logout" // a Logout could not be written down
 	lostOldLogin  = "old login"     // a program logged in with a token that was spent before
 	lostBackup    = "backup"        // somebody put a record with a spent token back
 	lostFork      = "fork"          // a program without a lock has spent the token
-	lostGhost     = "late write"    // the write of a dead process put a record with a spent token back
+	lostGhost     = "late write"    // the write of a dead process put a spent token back, or came too late
 	lostWithdrawn = "withdrawn"     // a server with grace has withdrawn what it issued before
 )
 
@@ -56,8 +59,8 @@ func (h *modelHistory) whyLost(i int) string {
 		case a.Proc == 0:
 		case a.Outcome == oauthtest.Granted && !a.received():
 			return lostAnswer
-		case a.Outcome == oauthtest.Granted && h.died(a.Proc, b.From) && !h.landed(a, b.From):
-			return lostCrash
+		case a.Outcome == oauthtest.Granted && h.lostWith(a, b) != "":
+			return h.lostWith(a, b)
 		case h.botched(a.Proc, a.Account, b.From):
 			return lostLogout
 		case h.again(b.family(), a.From, b.From):
@@ -77,6 +80,60 @@ func (h *modelHistory) whyLost(i int) string {
 		return lostWithdrawn
 	}
 	return ""
+}
+
+// lostWith says why nobody could know, when b was sent, what a had brought: it
+// was lost with its process, or with the Source that was closed there. Empty:
+// the process lived, or the store had it.
+func (h *modelHistory) lostWith(a, b *modelSend) string {
+	if !h.died(a.Proc, b.From) && !h.closedWithout(a, b.From) {
+		return ""
+	}
+	why := lostCrash
+	for _, v := range h.Saves {
+		if v.Proc != a.Proc || v.When.Seq < a.From.Seq || v.When.Seq > b.From.Seq || v.Is.family() != a.family() || generationOf(v.Is.Refresh) < a.Gen {
+			continue
+		}
+		if v.By != "ghost" || !h.missed(v, b) {
+			return ""
+		}
+		why = lostGhost
+	}
+	return why
+}
+
+// modelLeaving is how long Close may take when it has given the lock back: for a
+// login that it has ended, and for events.
+const modelLeaving = 4 * time.Second
+
+// closedWithout reports whether a Close has failed, before m, to save what a had
+// brought, and has said so. The process may go on.
+func (h *modelHistory) closedWithout(a *modelSend, m moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Kind == "close" && c.Proc == a.Proc && c.Account == a.Account && errors.Is(c.Err, freshtoken.ErrNotPersisted) &&
+			c.From.Seq < m.Seq && !c.To.At.After(m.At.Add(modelLeaving))
+	})
+}
+
+// missed reports whether the write v of a dead process came too late for whoever
+// wrote next, or for b: he had looked into the store when that process was dead,
+// and not since v.
+func (h *modelHistory) missed(v modelSave, b *modelSend) bool {
+	next := modelSave{Proc: b.Proc, When: b.From}
+	for _, w := range h.Saves {
+		if w.Account == v.Account && w.When.Seq > v.When.Seq && w.When.Seq < b.From.Seq {
+			next = w
+			break
+		}
+	}
+	looked := func(from, to moment) bool {
+		return slices.ContainsFunc(h.Loads, func(l modelLoad) bool {
+			return l.Proc == next.Proc && l.Account == v.Account && l.Read.Seq > from.Seq && l.Read.Seq < to.Seq && l.When.Seq < next.When.Seq
+		})
+	}
+	return (next.By == "" || next.By == "ghost") && !looked(v.When, next.When) && slices.ContainsFunc(h.Deaths, func(d modelDeath) bool {
+		return d.Proc == v.Proc && looked(d.When, v.When)
+	})
 }
 
 // withdrawn reports whether the server may have withdrawn the refresh token of

@@ -111,16 +111,16 @@ func (s modelStore) begin(ctx context.Context, op string) (land, late bool, err 
 }
 
 func (s modelStore) Load(ctx context.Context, key string) ([]byte, error) {
-	value, failed := s.d.inner.Load(context.Background(), key)
+	value, read, failed := s.d.read(key)
 	_, late, err := s.begin(ctx, "load")
 	if err != nil {
 		return nil, err
 	}
 	if !late { // otherwise it is what was there when it was asked for
-		value, failed = s.d.inner.Load(context.Background(), key)
+		value, read, failed = s.d.read(key)
 	}
 	if failed == nil || errors.Is(failed, fs.ErrNotExist) {
-		s.d.h.loaded(modelLoad{Proc: s.p.id, Account: s.d.keys[key], Is: parseModelRecord(value), Late: ctx.Err() != nil})
+		s.d.h.loaded(modelLoad{Proc: s.p.id, Account: s.d.keys[key], Read: read, Is: parseModelRecord(value), Late: ctx.Err() != nil})
 	}
 	return shiftTimes(value, -s.p.skew), failed
 }
@@ -146,6 +146,14 @@ func (s modelStore) Delete(ctx context.Context, key string) error {
 		s.d.write(s.p.id, key, nil, "")
 	}
 	return err
+}
+
+// read returns what is stored, and when.
+func (d *modelDisk) read(key string) ([]byte, moment, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	value, err := d.inner.Load(context.Background(), key)
+	return value, d.h.moment(), err
 }
 
 // write changes what is stored; nil: nothing is any more. by says who does if it
