@@ -113,6 +113,12 @@ func (s *Source) replace(fresh *record) (known bool, err error) {
 		}
 		return true, err
 	}
+	if t.session.loggedOut() && s.isDead(stored) && stored.isFrom(fresh) {
+		// A Logout that the store was not told of, or that somebody undid there,
+		// and now this login undoes it. What is stored is newer all the same: the
+		// token of the login may be spent.
+		*fresh = *stored.with(func(c *record) { c.ID, c.Started = fresh.ID, fresh.Started })
+	}
 	return false, s.save(fresh, personTime)
 }
 

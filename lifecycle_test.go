@@ -238,3 +238,79 @@ func TestCloseDeliversEvents(t *testing.T) {
 		}
 	})
 }
+
+// A Logout that the store was not told of, or that somebody undid there, and then
+// the token of the login again: the stored session has begun with it, and is
+// newer, and goes on. The spent token stays unspent.
+func TestLoginHandedInAgainAfterLogout(t *testing.T) {
+	// again hands the token in, and sees that all programs have the session.
+	again := func(t *testing.T, w *world, tok *oauth2.Token, src *freshtoken.Source, others ...*freshtoken.Source) {
+		t.Helper()
+		if err := src.SetToken(t.Context(), tok); err != nil || !src.Status().Persisted {
+			t.Fatalf("got %v, persisted %v", err, src.Status().Persisted)
+		}
+		for range 3 {
+			for _, src := range append(others, src, w.source()) {
+				wantAlive(t, w, src)
+			}
+			time.Sleep(lifetime)
+		}
+	}
+	down := func(f *faulty) { f.lock = failing(errDisk) }
+	up := func(f *faulty) { f.lock = nil }
+	inBubble(t, "the store was down, and the session had been refreshed here", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		f := w.faults()
+		src := w.source()
+		tok := w.login(src)
+		time.Sleep(lifetime)
+		w.usable(src)
+		f.set(down)
+		wantErr(t, src.Logout(t.Context()), freshtoken.ErrStore)
+		f.set(up)
+		again(t, w, tok, src)
+	})
+	inBubble(t, "the store was down, and the session is refreshed elsewhere", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		other := w.source()
+		f := w.faults()
+		src := w.source()
+		tok := w.login(src)
+		f.set(down)
+		wantErr(t, src.Logout(t.Context()), freshtoken.ErrStore)
+		time.Sleep(lifetime)
+		w.usable(other)
+		f.set(up)
+		again(t, w, tok, src, other)
+	})
+	inBubble(t, "another program has still to write its Logout down", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		src := w.source()
+		tok := w.login(src)
+		time.Sleep(lifetime)
+		w.usable(src)
+		f := w.faults()
+		late, later := w.source(), w.source()
+		w.token(late)
+		w.token(later)
+		f.set(down)
+		wantErr(t, late.Logout(t.Context()), freshtoken.ErrStore)
+		wantErr(t, later.Logout(t.Context()), freshtoken.ErrStore)
+		time.Sleep(10 * time.Minute) // the next attempt is a while off
+		f.set(up)
+		again(t, w, tok, late, later, src)
+	})
+	inBubble(t, "a backup has been put back", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		src := w.source()
+		tok := w.login(src)
+		time.Sleep(lifetime)
+		w.usable(src)
+		backup := w.stored()
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.restore(backup)
+		again(t, w, tok, src)
+	})
+}
