@@ -18,7 +18,7 @@ import (
 type inTurn struct {
 	// session is the newest known; nil before the first look into the store
 	// and when nobody is logged in. base is when its access token was asked
-	// for, or read. unsaved says that its tokens have never been in the store.
+	// for, or first read. unsaved says that its tokens have never been in the store.
 	session *record
 	base    time.Time
 	unsaved bool

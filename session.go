@@ -305,6 +305,12 @@ func (r *record) sameTokens(o *record) bool {
 		(r.Ended == nil || r.Ended.LoggedOut == o.Ended.LoggedOut)
 }
 
+// sameAccess reports whether two records of a session, either of which may be
+// nil, have the same access token, and it was not issued again in between.
+func (r *record) sameAccess(o *record) bool {
+	return r != nil && o != nil && r.ID == o.ID && r.AccessToken == o.AccessToken && r.Issued.Equal(o.Issued)
+}
+
 func digest(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])

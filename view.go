@@ -243,7 +243,10 @@ func (s *Source) adopt(stored *record) {
 		t.session, t.unsaved = stored, false // it may tell of a newer pause
 		return
 	}
-	t.session, t.base, t.unsaved, t.dead = stored, time.Now(), false, ""
+	if !stored.sameAccess(ours) {
+		t.base = time.Now()
+	}
+	t.session, t.unsaved, t.dead = stored, false, ""
 	t.storeFailures, t.misfits = 0, 0
 	var kind EventKind
 	switch alive := ours != nil && ours.Ended == nil; {
