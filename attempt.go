@@ -45,6 +45,9 @@ type inTurn struct {
 	dead     string
 	unburied bool
 
+	// logouts are the notes of the last Logouts that this program knows of.
+	logouts []*record
+
 	// spent is the empty budget for forced refreshes that was met last, and
 	// spentSince when that was first.
 	spent      forced
@@ -111,7 +114,7 @@ func (s *Source) lookUp() (done bool, err error) {
 		return true, s.storeFailed(err)
 	}
 	if s.isDead(stored) && !s.inTurn.unburied {
-		s.inTurn.unburied = true // a save that was given up has landed late
+		s.inTurn.unburied = true // somebody has put it back, or a save that was given up has landed late
 		s.retrySave()
 	}
 	if reconcile(s.inTurn.session, !s.inTurn.unsaved, stored) != keep {
@@ -155,6 +158,7 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 	t.unburied = s.isDead(stored)
 	switch verdict := reconcile(t.session, !t.unsaved, stored); {
 	case t.unburied:
+		s.adopt(stored)
 		t.unburied = s.put(t.session) != nil
 	case verdict == gone:
 		s.adopt(nil)

@@ -2,6 +2,8 @@ package freshtoken_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -56,6 +58,109 @@ func TestBackupAfterLogout(t *testing.T) {
 			w.wantPosts(posts)
 		})
 	}
+}
+
+// What a program knows of a Logout outlives the sessions that come after it, and
+// that even the note of it is removed.
+func TestBackupOfAnOlderSession(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after func(w *world, a *freshtoken.Source) // the Logout
+	}{
+		{"a later session is logged out, too", func(w *world, a *freshtoken.Source) {
+			w.login(a)
+			time.Sleep(time.Minute)
+			if err := a.Logout(w.t.Context()); err != nil {
+				w.t.Fatal(err)
+			}
+		}},
+		{"a later session goes on", func(w *world, a *freshtoken.Source) { w.login(a) }},
+		{"it is forgotten", func(w *world, a *freshtoken.Source) {
+			if err := w.store.Delete(w.t.Context(), freshtoken.StoreKey(w.config())); err != nil {
+				w.t.Fatal(err)
+			}
+		}},
+	} {
+		inBubble(t, tt.name, func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{})
+			a, b := w.loggedIn(), w.source()
+			w.token(b)
+			backup := w.stored()
+			look := func() {
+				time.Sleep(2 * time.Hour)
+				for _, src := range []*freshtoken.Source{b, a} {
+					src.Token(t.Context())
+				}
+			}
+			if err := a.Logout(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			look()
+			tt.after(w, a)
+			look()
+			posts := w.posts()
+			w.restore(backup)
+			look()
+			time.Sleep(time.Minute) // saves are tried again
+			w.wantGone(a, b, w.source())
+			w.wantPosts(posts)
+			w.login(b)
+			w.usable(a)
+		})
+	}
+}
+
+// Nor does it undo a login that could not be saved yet.
+func TestBackupBeforeALoginIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		disk := &faulty{Store: w.store}
+		src := w.loggedIn(func(c *freshtoken.Config) { c.Store = disk })
+		backup := w.stored()
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		disk.set(func(f *faulty) { f.save = func() error { return errors.New("the disk fails") } })
+		tok := w.as.Login("alice")
+		wantErr(t, src.SetToken(t.Context(), tok), freshtoken.ErrNotPersisted)
+		w.restore(backup)
+		disk.set(func(f *faulty) { f.save = nil })
+		time.Sleep(time.Minute)
+		for _, src := range []*freshtoken.Source{src, w.source()} {
+			if got := w.token(src); got.AccessToken != tok.AccessToken {
+				t.Error("the token is not that of the login")
+			}
+		}
+	})
+}
+
+// It is not taken for the work of a faster program, either, when the server has
+// refused the session that was there.
+func TestBackupWhileARefreshIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.loggedIn()
+		backup := w.stored()
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		tok := w.login(src)
+		time.Sleep(2 * time.Hour)
+		w.as.RevokeFamily(tok.RefreshToken)
+		w.as.Token.Func(func(*http.Request, int) oauthtest.Fault {
+			w.restore(backup)
+			return oauthtest.Fault{}
+		})
+		for range 3 {
+			_, err := src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrSessionEnded)
+			time.Sleep(time.Minute)
+		}
+		w.wantPosts(1)
+		if got := w.stored(); got == backup {
+			t.Error("the backup is still there")
+		}
+	})
 }
 
 // A login after that is a session like any other.

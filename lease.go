@@ -225,7 +225,11 @@ func (s *Source) unlock(unlock func() error) {
 // load reads the stored record; nil means that there is none. Only a store that
 // says so positively is believed.
 func (s *Source) load(limit time.Duration) (*record, error) {
-	return s.cfg.binding().open(call(s, limit, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) }))
+	r, err := s.cfg.binding().open(call(s, limit, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) }))
+	if r.loggedOut() {
+		s.inTurn.remember(r)
+	}
+	return r, err
 }
 
 // open reads what Store.Load has returned for the session of b.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/freshtoken/freshtoken/internal/endpoint"
@@ -187,7 +188,7 @@ func (s *Source) endSession(forget bool, idToken chan<- string) error {
 	}
 	r := t.session
 	if stored != nil && stored.Ended == nil && r != nil && r.Ended != nil {
-		r = stored // an earlier Logout could not write the tombstone
+		r = stored // an earlier Logout could not write the tombstone, or somebody has put the record back
 	}
 	over := r == nil || r.Ended.absent()
 	var unrevoked error
@@ -216,6 +217,7 @@ func (s *Source) endSession(forget bool, idToken chan<- string) error {
 func (s *Source) bury(r *record, err error) (unrevoked, failed error) {
 	t := &s.inTurn
 	t.session = r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), LoggedOut: true})
+	t.remember(t.session)
 	if r.Ended == nil {
 		t.dead = digest(r.credential()) // should the tombstone not be saved
 		s.show(nil)                     // nobody uses the token while the server is asked
@@ -233,6 +235,28 @@ func (s *Source) bury(r *record, err error) (unrevoked, failed error) {
 	s.show(nil)
 	s.emit(EventLoggedOut, err)
 	return unrevoked, err
+}
+
+// maxLogouts is how many Logouts a program remembers.
+const maxLogouts = 100
+
+// remember keeps the note of a Logout, whatever becomes of it in the store, and
+// whatever session comes next.
+func (t *inTurn) remember(note *record) {
+	t.logouts = append(slices.DeleteFunc(t.logouts, func(r *record) bool { return r.ID == note.ID }), note)
+	if len(t.logouts) > maxLogouts {
+		t.logouts = slices.Delete(t.logouts, 0, 1)
+	}
+}
+
+// logout returns the note of the Logout of a session; nil: none is known.
+func (t *inTurn) logout(id string) *record {
+	for _, note := range t.logouts {
+		if note.ID == id {
+			return note
+		}
+	}
+	return nil
 }
 
 // retrySave has a later flight save what could not be saved.

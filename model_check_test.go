@@ -357,8 +357,7 @@ func (h *modelHistory) checkGone(over modelSave, bad report) {
 			continue
 		}
 		for _, c := range h.Calls {
-			if !c.Lost && c.Proc == out.Proc && c.Account == out.Account && c.Access != "" && familyOf(c.Access) == family && c.To.At.After(out.To.At) && back(c.To) &&
-				!(resurrected(c.To) && h.moved(c.Proc, c.Account, family, over.When, c.To)) {
+			if !c.Lost && c.Proc == out.Proc && c.Account == out.Account && c.Access != "" && familyOf(c.Access) == family && c.To.At.After(out.To.At) && back(c.To) {
 				bad("p%d handed out %s at %v, logged out at %v", c.Proc, short(c.Access), h.at(c.To), h.at(out.To))
 			}
 		}

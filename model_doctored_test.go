@@ -191,6 +191,18 @@ func TestModelChecksFail(t *testing.T) {
 			h.Saves[2].Is.ID = "one"
 			h.Saves = append(h.Saves, modelSave{When: when(80), Is: h.Saves[1].Is, By: "backup"}, modelSave{Proc: 1, When: when(82), Is: h.Saves[1].Is})
 		}},
+		{"a backup undoes a logout for who knows of it, after another session", "never back", func(h *modelHistory) {
+			logout(h)
+			h.Saves[2].Is.ID = "one"
+			next := modelRecord{Exists: true, Access: "at-2-1-x", Refresh: "rt-2-1-x", ID: "two", Generation: 1}
+			h.Saves = append(h.Saves, modelSave{Proc: 1, When: when(75), Is: next}, modelSave{When: when(80), Is: h.Saves[1].Is, By: "backup"}, modelSave{Proc: 1, When: when(82), Is: h.Saves[1].Is})
+		}},
+		{"a backup's token is handed out by who has logged out, after another session", "logged out", func(h *modelHistory) {
+			logout(h)
+			next := modelRecord{Exists: true, Access: "at-2-1-x", Refresh: "rt-2-1-x", ID: "two", Generation: 1}
+			h.Saves = append(h.Saves, modelSave{Proc: 1, When: when(75), Is: next}, modelSave{When: when(80), Is: h.Saves[1].Is, By: "backup"})
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "token", From: when(81), To: when(82), Access: "at-1-2-x"})
+		}},
 		{"a backup kills a session", "", func(h *modelHistory) {
 			h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 2, When: when(79), Is: h.Saves[0].Is})
 			resend(h, 2, 80)

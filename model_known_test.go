@@ -52,13 +52,15 @@ func (h *modelHistory) checkBack(bad report) {
 	for _, b := range h.Boots {
 		for account := range modelAccounts {
 			var known modelRecord
+			over := map[string]bool{} // by ID: a Logout of the session is known
 			for _, l := range h.looks(b.Proc, account) {
 				same := l.is.ID == known.ID
+				over[l.is.ID] = over[l.is.ID] || l.is.LoggedOut
 				switch {
-				case !l.saved && same && l.is.alive() && (known.LoggedOut || l.is.Generation < known.Generation):
+				case !l.saved && l.is.alive() && (over[l.is.ID] || same && l.is.Generation < known.Generation):
 					continue // it knows better
-				case !l.saved || !same || !l.is.alive():
-				case known.LoggedOut, known.Ended && l.is.Generation < known.Generation:
+				case !l.saved || !l.is.alive() || !same && !over[l.is.ID]:
+				case over[l.is.ID], known.Ended && l.is.Generation < known.Generation:
 					bad("p%d saved %v at %v, and knew that the session was over", b.Proc, l.is, h.at(l.when))
 				case l.is.Generation < known.Generation:
 					bad("p%d saved %v at %v, and knew %v", b.Proc, l.is, h.at(l.when), known)

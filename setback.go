@@ -154,7 +154,7 @@ func (p *pause) failure(r *record) *RefreshError {
 // ended deals with a refresh token that the server has refused for good.
 func (s *Source) ended(r *record, e *RefreshError) error {
 	t := &s.inTurn
-	if stored, err := s.load(loadTime); err == nil && reconcile(r, !t.unsaved, stored) != keep && !stored.sameTokens(r) {
+	if stored, err := s.load(loadTime); err == nil && reconcile(r, !t.unsaved, stored) != keep && !stored.sameTokens(r) && !s.isDead(stored) {
 		s.adopt(stored) // a process that knows no lock was faster
 		_, err := s.settled(reasonNeed)
 		return err

@@ -222,10 +222,10 @@ func (s *Source) describeStatus(v *view) {
 // Logout. A new login may have brought the same refresh token. The turn is held.
 func (s *Source) isDead(stored *record) bool {
 	t := &s.inTurn
-	if stored == nil || stored.Ended != nil || t.session == nil || stored.ID != t.session.ID {
+	if stored == nil || stored.Ended != nil {
 		return false
 	}
-	return t.session.loggedOut() || t.dead != "" && digest(stored.credential()) == t.dead
+	return t.logout(stored.ID) != nil || t.session != nil && stored.ID == t.session.ID && t.dead != "" && digest(stored.credential()) == t.dead
 }
 
 // adopt makes what is stored the session in memory; nil: nobody is logged in.
@@ -233,8 +233,11 @@ func (s *Source) isDead(stored *record) bool {
 func (s *Source) adopt(stored *record) {
 	t := &s.inTurn
 	ours := t.session
-	if s.isDead(stored) {
-		return // over, though the store does not say so
+	if s.isDead(stored) { // over, though the store does not say so
+		if note := t.logout(stored.ID); note != nil && (ours == nil || ours.Ended == nil && !t.unsaved) {
+			s.adopt(note) // and what it has taken the place of is gone
+		}
+		return
 	}
 	if stored != nil && stored.Mark != nil && stored.Mark.Nonce == t.unused {
 		stored = stored.with(func(r *record) { r.Mark = nil })

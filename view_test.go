@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,4 +76,22 @@ func wantFresh(t *testing.T, v *view, want bool) {
 
 func inBubble(t *testing.T, name string, f func(*testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+// A program that lives for ever remembers the last Logouts, and no more.
+func TestLogoutsAreRemembered(t *testing.T) {
+	var turn inTurn
+	note := func(n int) *record { return &record{ID: fmt.Sprint(n), Ended: &ending{LoggedOut: true}} }
+	for n := range 3 * maxLogouts {
+		turn.remember(note(n))
+		turn.remember(note(0)) // which is seen again and again
+	}
+	if len(turn.logouts) != maxLogouts {
+		t.Errorf("there are %d", len(turn.logouts))
+	}
+	for _, n := range []int{0, 3*maxLogouts - 1, 2*maxLogouts + 1} {
+		if turn.logout(fmt.Sprint(n)) == nil {
+			t.Errorf("number %d is forgotten", n)
+		}
+	}
 }
