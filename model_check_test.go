@@ -270,7 +270,7 @@ func (h *modelHistory) checkKnownDead(bad report) {
 	dead := func(proc, account int, access string, at moment) bool {
 		since, ok := known[modelRejection{proc, account, access}]
 		return ok && at.At.After(since.At) && !h.disbelieved(proc, account, since.At.Add(-time.Minute), at.At) &&
-			!h.again(familyOf(access), since, at) && !(h.meddled(account, since, at) && h.moved(proc, account, familyOf(access), since, at))
+			!h.again(familyOf(access), since, at) && !h.back(proc, account, access, since, at)
 	}
 	for _, c := range h.Calls {
 		switch {

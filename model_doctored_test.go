@@ -68,6 +68,15 @@ func TestModelChecksFail(t *testing.T) {
 		h.Loads = []modelLoad{{Proc: 2, Read: when(looked), When: when(77), Is: h.Saves[0].Is}}
 		h.Mode.Late, h.Mode.Crashes = true, true
 	}
+	// reuse has process 1 hand out a token again that was rejected at 67, and that
+	// somebody put back. ended is when it saw that the session was over.
+	reuse := func(h *modelHistory, ended, restored int) {
+		h.Mode.Backups = true
+		h.Loads = append(h.Loads, modelLoad{Proc: 1, When: when(ended), Is: modelRecord{Exists: true, Ended: true, ID: "one", Generation: 2}})
+		h.Saves = append(h.Saves, modelSave{When: when(restored), Is: h.Saves[1].Is, By: "backup"})
+		h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "refresh", Given: "at-1-2-x", From: when(67), To: when(68), Err: errors.New("no")},
+			modelCall{Proc: 1, Kind: "token", From: when(90), To: when(91), Access: "at-1-2-x"})
+	}
 	for _, tt := range []struct {
 		name   string
 		want   string // the invariant; empty: all is well
@@ -129,6 +138,14 @@ func TestModelChecksFail(t *testing.T) {
 			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "refresh", Given: "at-1-2-x", From: when(62), To: when(63), Err: errors.New("no")})
 			h.Events = []modelEvent{{Proc: 1, Kind: freshtoken.EventOverBudget, At: when(63).At}}
 			h.Mode.API = true
+		}},
+		{"a rejected token is put back, after the end of its session", "", func(h *modelHistory) { reuse(h, 70, 80) }},
+		{"a token is rejected after the end of its session, and put back", "", func(h *modelHistory) { reuse(h, 66, 80) }},
+		{"a rejected token is put back before the end of its session", "known dead", func(h *modelHistory) { reuse(h, 66, 65) }},
+		{"a rejected token is put back, and its session has not ended", "known dead", func(h *modelHistory) { reuse(h, 95, 80) }},
+		{"a rejected token is handed out after the end of its session, and another is put back", "known dead", func(h *modelHistory) {
+			reuse(h, 70, 80)
+			h.Saves[2].Is = h.Saves[0].Is
 		}},
 		{"a token signs after a 401", "known dead", func(h *modelHistory) {
 			h.Signs = append(h.Signs, modelSign{Proc: 1, Access: "at-1-2-x", From: when(50), To: when(51), Status: 401})

@@ -36,13 +36,37 @@ func (h *modelHistory) looks(proc, account int) []modelLook {
 	return all
 }
 
-// moved reports whether, in a time, a process may have left a session of which
-// it had tokens of a family for another one, or for none. That the server has
-// refused it is no knowledge for ever: a record of the same generation that
-// somebody puts back is tried once more.
-func (h *modelHistory) moved(proc, account, family int, from, to moment) bool {
-	return slices.ContainsFunc(h.looks(proc, account), func(l modelLook) bool {
-		return l.when.Seq > from.Seq && l.when.Seq < to.Seq && (!l.is.Exists || l.is.Ended && !l.is.LoggedOut || l.is.alive() && l.is.family() != family)
+// back reports whether somebody put an access token back into the store, and a
+// process that met it there before to may have left its session, after since or
+// by then, for another one, or for none. That a token was rejected is known for
+// as long as there is the session, and that the server has refused it is no
+// knowledge for ever: a record of the same generation that somebody puts back is
+// tried once more.
+func (h *modelHistory) back(proc, account int, access string, since, to moment) bool {
+	var last *modelLook // before since
+	for _, l := range h.looks(proc, account) {
+		switch {
+		case l.when.Seq >= to.Seq:
+		case l.when.Seq < since.Seq:
+			last = &l
+		case l.left(access) && h.wrote(account, access, since, to):
+			return true
+		}
+	}
+	return last != nil && last.left(access) && h.wrote(account, access, last.when, to)
+}
+
+// left reports whether who sees l has no session any more that has an access
+// token.
+func (l *modelLook) left(access string) bool {
+	return !l.is.Exists || l.is.Ended && !l.is.LoggedOut || l.is.alive() && l.is.family() != familyOf(access)
+}
+
+// wrote reports whether in a time somebody else has written an access token to
+// the store.
+func (h *modelHistory) wrote(account int, access string, from, to moment) bool {
+	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
+		return v.By != "" && v.Account == account && v.Is.Access == access && v.When.Seq > from.Seq && v.When.Seq < to.Seq
 	})
 }
 
