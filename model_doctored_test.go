@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
@@ -267,6 +268,26 @@ func TestModelChecksFail(t *testing.T) {
 			}
 			if tt.want == "" && len(got) > 0 || tt.want != "" && !named {
 				t.Errorf("want %q reported, got %q", tt.want, got)
+			}
+		})
+	}
+}
+
+// A load counts for as long as the Source waits for it, a second longer than its
+// context lasts.
+func TestModelAwaited(t *testing.T) {
+	for _, tt := range []struct {
+		after, takes time.Duration // the context ends, the load takes
+		want         bool
+	}{{time.Hour, time.Minute, true}, {time.Minute, time.Minute + modelHang - 1, true}, {time.Minute, time.Minute + modelHang, false}, {0, 0, true}, {0, time.Minute, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), tt.after)
+			defer cancel()
+			awaited := modelAwaited(ctx)
+			time.Sleep(tt.takes)
+			synctest.Wait()
+			if got := awaited(); got != tt.want {
+				t.Errorf("%+v: got %v", tt, got)
 			}
 		})
 	}

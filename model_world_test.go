@@ -111,6 +111,7 @@ func (s modelStore) begin(ctx context.Context, op string) (land, late bool, err 
 }
 
 func (s modelStore) Load(ctx context.Context, key string) ([]byte, error) {
+	awaited := modelAwaited(ctx)
 	value, read, failed := s.d.read(key)
 	_, late, err := s.begin(ctx, "load")
 	if err != nil {
@@ -120,9 +121,20 @@ func (s modelStore) Load(ctx context.Context, key string) ([]byte, error) {
 		value, read, failed = s.d.read(key)
 	}
 	if failed == nil || errors.Is(failed, fs.ErrNotExist) {
-		s.d.h.loaded(modelLoad{Proc: s.p.id, Account: s.d.keys[key], Read: read, Is: parseModelRecord(value), Late: ctx.Err() != nil})
+		s.d.h.loaded(modelLoad{Proc: s.p.id, Account: s.d.keys[key], Read: read, Is: parseModelRecord(value), Late: !awaited()})
 	}
 	return shiftTimes(value, -s.p.skew), failed
+}
+
+// modelHang is for how long a call is waited for when its context has ended.
+const modelHang = time.Second
+
+// modelAwaited begins a call with ctx, and returns what tells, once, whether
+// somebody still waits for it.
+func modelAwaited(ctx context.Context) func() bool {
+	ended := make(chan time.Time, 1)
+	stop := context.AfterFunc(ctx, func() { ended <- time.Now() })
+	return func() bool { return stop() || time.Since(<-ended) < modelHang }
 }
 
 func (s modelStore) Save(ctx context.Context, key string, value []byte) error {
