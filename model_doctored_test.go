@@ -78,6 +78,14 @@ func TestModelChecksFail(t *testing.T) {
 		h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "refresh", Given: "at-1-2-x", From: when(67), To: when(68), Err: errors.New("no")},
 			modelCall{Proc: 1, Kind: "token", From: when(90), To: when(91), Access: "at-1-2-x"})
 	}
+	// again has process 1 save the record of a session that had ended, after a
+	// login that could not be saved.
+	again := func(h *modelHistory, proc int, given string) {
+		h.Mode.Backups = true
+		h.Loads = append(h.Loads, modelLoad{Proc: 1, When: when(70), Is: modelRecord{Exists: true, Ended: true, ID: "one", Generation: 2}})
+		h.Calls = append(h.Calls, modelCall{Proc: proc, Kind: "login", Given: given, From: when(80), To: when(81), Err: freshtoken.ErrNotPersisted})
+		h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 1, When: when(85), Is: h.Saves[0].Is})
+	}
 	for _, tt := range []struct {
 		name   string
 		want   string // the invariant; empty: all is well
@@ -221,6 +229,9 @@ func TestModelChecksFail(t *testing.T) {
 			h.Saves = append(h.Saves, modelSave{Proc: 1, When: when(75), Is: next}, modelSave{When: when(80), Is: h.Saves[1].Is, By: "backup"})
 			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "token", From: when(81), To: when(82), Access: "at-1-2-x"})
 		}},
+		{"a backup is taken up after the end of its session", "never back", func(h *modelHistory) { again(h, 1, "rt-2-1-x") }},
+		{"a backup is taken up by who has handed in its token since", "", func(h *modelHistory) { again(h, 1, "rt-1-1-x") }},
+		{"a backup is taken up since somebody else has handed in its token", "never back", func(h *modelHistory) { again(h, 2, "rt-1-1-x") }},
 		{"a backup kills a session", "", func(h *modelHistory) {
 			h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 2, When: when(79), Is: h.Saves[0].Is})
 			resend(h, 2, 80)

@@ -76,6 +76,7 @@ func (h *modelHistory) checkBack(bad report) {
 	for _, b := range h.Boots {
 		for account := range modelAccounts {
 			var known modelRecord
+			var learned moment
 			over := map[string]bool{} // by ID: a Logout of the session is known
 			for _, l := range h.looks(b.Proc, account) {
 				same := l.is.ID == known.ID
@@ -84,15 +85,26 @@ func (h *modelHistory) checkBack(bad report) {
 				case !l.saved && l.is.alive() && (over[l.is.ID] || same && l.is.Generation < known.Generation):
 					continue // it knows better
 				case !l.saved || !l.is.alive() || !same && !over[l.is.ID]:
+				case !over[l.is.ID] && known.Ended && h.asked(b.Proc, account, l.is.Refresh, learned, l.when):
 				case over[l.is.ID], known.Ended && l.is.Generation < known.Generation:
 					bad("p%d saved %v at %v, and knew that the session was over", b.Proc, l.is, h.at(l.when))
 				case l.is.Generation < known.Generation:
 					bad("p%d saved %v at %v, and knew %v", b.Proc, l.is, h.at(l.when), known)
 				}
-				known = l.is
+				known, learned = l.is, l.when
 			}
 		}
 	}
+}
+
+// asked reports whether a program handed in a refresh token to a process in a
+// time. It gets what it asks for. If that login could not be saved, it is by the
+// record of the session that began with the same one, where somebody has put
+// that back: the two have the same tokens.
+func (h *modelHistory) asked(proc, account int, refresh string, from, to moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Kind == "login" && c.Proc == proc && c.Account == account && c.Given == refresh && c.To.Seq > from.Seq && c.From.Seq < to.Seq
+	})
 }
 
 // checkAhead: no refresh token is sent that is not marked in the store as the
