@@ -34,6 +34,18 @@ func decentHistory() *modelHistory {
 	return h
 }
 
+// askBesideALogin has process 1 see that the store takes a session of account 1,
+// be handed in a login, and ask somebody to log in.
+func (h *modelHistory) askBesideALogin(asked moment) {
+	in := modelRecord{Exists: true, Access: "at-3-1-x", Refresh: "rt-3-1-x", ID: "three", Generation: 1}
+	h.Mode.Logins = true
+	h.Saves = append(h.Saves, modelSave{Proc: 1, Account: 1, When: moment{when(80).At, 81}}, modelSave{Proc: 1, Account: 1, When: moment{when(80).At, 83}, Is: in})
+	h.Calls = append(h.Calls, modelCall{Proc: 1, Account: 1, Kind: "login", Given: "rt-3-1-x", From: moment{when(80).At, 82}, To: when(85)})
+	h.Calls[3].Access, h.Calls[3].Err, h.Calls[3].Alive = "at-3-1-x", nil, true
+	h.End[1] = modelEnd{Living: true, Record: in, Alive: true}
+	h.Asks = append(h.Asks, &modelAsk{Proc: 1, Account: 1, From: asked, To: when(90), Result: "failed"})
+}
+
 // when is a moment so many seconds after the start.
 func when(s int) moment { return moment{time.Unix(int64(s), 0), s} }
 
@@ -254,6 +266,8 @@ func TestModelChecksFail(t *testing.T) {
 		{"somebody is asked to log in who is", "logins", func(h *modelHistory) {
 			h.Asks = []*modelAsk{{Proc: 1, From: moment{when(63).At, 64}, To: when(70)}}
 		}},
+		{"somebody is asked to log in who has just done so", "", func(h *modelHistory) { h.askBesideALogin(moment{when(80).At, 84}) }},
+		{"somebody is asked to log in who did so a second ago", "logins", func(h *modelHistory) { h.askBesideALogin(moment{when(81).At, 84}) }},
 		{"somebody is asked again at once", "logins", func(h *modelHistory) {
 			for _, s := range []int{20, 25} {
 				h.Saves = append(h.Saves, modelSave{Proc: 1, Account: 1, When: when(s - 1)})

@@ -201,7 +201,7 @@ func (h *modelHistory) checkLogins(bad report) {
 	for i, b := range h.Asks {
 		var ready *modelSave
 		for j := range h.Saves {
-			if v := &h.Saves[j]; v.Proc == b.Proc && v.Account == b.Account && v.When.Seq < b.From.Seq {
+			if v := &h.Saves[j]; v.Proc == b.Proc && v.Account == b.Account && v.When.Seq < b.From.Seq && !h.justHandedIn(v, b.From) {
 				ready = v
 			}
 		}
@@ -218,6 +218,13 @@ func (h *modelHistory) checkLogins(bad report) {
 		}
 		h.checkDeclined(h.Asks[:i], b, bad)
 	}
+}
+
+// justHandedIn reports whether v is the save of a login that was handed in to the
+// process itself, at the very time m: between its look and the question to a
+// person, in which the Source is free for others.
+func (h *modelHistory) justHandedIn(v *modelSave, m moment) bool {
+	return v.When.At.Equal(m.At) && v.Is.alive() && h.asked(v.Proc, v.Account, v.Is.Refresh, v.When, v.When)
 }
 
 // refusedBefore reports whether a refresh with a token of a family was refused.
