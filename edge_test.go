@@ -55,7 +55,7 @@ func TestNothingOfAnAnswerIsLost(t *testing.T) {
 	})
 	inBubble(t, "a body that breaks off: the refresh token before the break", func(t *testing.T) {
 		w, src := expired(t, oauthtest.Options{})
-		w.as.Token.Next(oauthtest.Fault{Edit: func(a *oauthtest.Answer) { a.Members.Add("more", strings.Repeat("x", 100)) }, Truncate: 200})
+		w.as.Token.Next(oauthtest.Fault{Edit: func(a *oauthtest.Answer) { a.Members.Add("more", strings.Repeat("x", 1000)) }, Truncate: 1000})
 		_, err := src.Token(t.Context())
 		refreshError(t, err)
 		time.Sleep(2 * time.Second)

@@ -1,7 +1,6 @@
 package oauthtest
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/freshtoken/freshtoken/internal/mark"
 )
 
 // An authCode is what a login by browser yields, for one use.
@@ -98,7 +99,7 @@ func (c *call) approve(query url.Values) Answer {
 		code.scopes = asked
 	}
 	code.offline = s.opt.offline(query, code.scopes)
-	value := "code-" + rand.Text()
+	value := "code-" + mark.New(mark.Code)
 	s.codes[value] = code
 	c.entry.Subject, c.entry.IssuedCode = code.subject, Fingerprint(value)
 	c.decide(CodeIssued)

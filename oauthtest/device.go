@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/freshtoken/freshtoken/internal/mark"
 )
 
 // deviceGrant is the grant type of a poll (RFC 8628, section 3.4).
@@ -86,7 +88,7 @@ func (c *call) device() Answer {
 		expires:  time.Now().Add(s.opt.DeviceLifetime),
 		interval: s.opt.PollInterval,
 	}
-	deviceCode, userCode := "device-"+rand.Text(), newUserCode()
+	deviceCode, userCode := "device-"+mark.New(mark.DeviceCode), newUserCode()
 	s.devices[deviceCode], s.byUser[canonicalCode(userCode)] = d, d
 	c.entry.IssuedCode = Fingerprint(deviceCode)
 	c.decide(CodeIssued)

@@ -148,6 +148,13 @@
 // zero is one whose successor the client never got. Tokens appear as
 // fingerprints only: compare with [Fingerprint]. [Server.Stats] counts.
 //
+// # Searching for leaks
+//
+// Every token and code that the server issues has the text "LEAK~" in it, and in
+// any twelve bytes of what is random in it; user codes have not, since people
+// type them. To see that a program shows no secret, search what it logs, prints
+// and stores for that text.
+//
 // # How strict it is
 //
 // The endpoints for tokens, revocation and devices accept POST with a form and

@@ -1,12 +1,12 @@
 package oauthtest
 
 import (
-	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"golang.org/x/oauth2"
 )
 
@@ -134,7 +134,7 @@ func (s *Server) familyOf(token string) *family {
 
 func (s *Server) mintRefresh(fam *family, now time.Time) *refreshToken {
 	fam.gen++
-	rt := &refreshToken{fam: fam, gen: fam.gen, value: newToken("rt", fam.n, fam.gen)}
+	rt := &refreshToken{fam: fam, gen: fam.gen, value: newToken(mark.RefreshToken, fam.n, fam.gen)}
 	if s.opt.RefreshLifetime > 0 {
 		rt.expires = now.Add(s.opt.RefreshLifetime)
 	}
@@ -145,7 +145,7 @@ func (s *Server) mintRefresh(fam *family, now time.Time) *refreshToken {
 func (s *Server) mintAccess(fam *family, gen int, scopes []string, now time.Time, bound string) *accessToken {
 	a := &accessToken{
 		fam: fam, gen: gen, scopes: scopes, bound: bound,
-		value:   newToken("at", fam.n, gen),
+		value:   newToken(mark.AccessToken, fam.n, gen),
 		expires: now.Add(s.opt.AccessLifetime),
 	}
 	s.access[a.value] = a
@@ -161,8 +161,8 @@ func (s *Server) mintAccess(fam *family, gen int, scopes []string, now time.Time
 
 // newToken makes a token that tells whoever debugs a test where it belongs. Its
 // characters are those of token68 (RFC 6750, section 2.1).
-func newToken(kind string, family, gen int) string {
-	return fmt.Sprintf("%s-%d-%d-%s", kind, family, gen, rand.Text())
+func newToken(kind mark.Kind, family, gen int) string {
+	return fmt.Sprintf("%ct-%d-%d-%s", kind, family, gen, mark.New(kind))
 }
 
 // judge says what showing this refresh token means now, without effect.
