@@ -2,6 +2,9 @@
 // secret of a run, some by being told, most by watching the requests between a
 // program and its servers; it keeps all that the program shows of itself, and
 // searches that at the end, for whole secrets and for pieces, plain and encoded.
+//
+// Whole suites are watched by the marks of their secrets instead (see package
+// mark), while they run and by what they print: Clean and its relatives, Output.
 package canary
 
 import (
