@@ -47,6 +47,7 @@ var modelInvariants = []struct {
 	{"imports", (*modelHistory).checkImports},
 	{"protocol", (*modelHistory).checkProtocol},
 	{"calm", (*modelHistory).checkCalm},
+	{"leaks", (*modelHistory).checkLeaks},
 }
 
 // rotates reports whether a refresh token is spent by its use.

@@ -39,7 +39,7 @@ func (m *modelCounts) add(h *modelHistory) {
 // count is what happened in one history.
 func (h *modelHistory) count() map[string]int {
 	n := map[string]int{"histories": 1, "refreshes": h.Stats.Refreshes, "grace": h.Stats.GraceUses, "restarts": len(h.Boots),
-		"calls": len(h.Calls), "backups-overruled": h.overruled()}
+		"calls": len(h.Calls), "shown": len(h.Events) + len(h.Idle), "backups-overruled": h.overruled()}
 	for i := range h.Sends {
 		if h.Sends[i].Outcome == oauthtest.Reuse {
 			n["lost by "+h.whyLost(i)]++
@@ -66,6 +66,9 @@ func (h *modelHistory) count() map[string]int {
 
 func (h *modelHistory) countCalls(n map[string]int) {
 	for _, c := range h.Calls {
+		if c.Err != nil {
+			n["shown"]++
+		}
 		switch {
 		case c.Forget:
 			n["forgets"]++

@@ -3,12 +3,14 @@ package freshtoken_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
@@ -280,6 +282,12 @@ func TestModelChecksFail(t *testing.T) {
 		{"an imported file stays", "imports", func(h *modelHistory) { h.Imports = []modelImport{{Proc: 1, Given: "rt-1-1-x"}} }},
 		{"a caller sees a 401", "calm", func(h *modelHistory) {
 			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "get", From: when(90), To: when(92), Status: 401, Tries: 1})
+		}},
+		{"an error shows a token", "leaks", func(h *modelHistory) {
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "token", From: when(90), To: when(92), Err: fmt.Errorf("no: %w", errors.New(mark.New(mark.AccessToken)))})
+		}},
+		{"an event shows a token", "leaks", func(h *modelHistory) {
+			h.Events = []modelEvent{{Proc: 1, Event: freshtoken.Event{Err: errors.New(mark.New(mark.RefreshToken))}}}
 		}},
 		{"the server refuses something", "calm", func(h *modelHistory) { h.Entries[0].Outcome = oauthtest.Expired }},
 	} {

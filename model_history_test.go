@@ -161,6 +161,7 @@ type modelEvent struct {
 	Proc, Account int
 	Kind          freshtoken.EventKind
 	At            time.Time
+	Event         freshtoken.Event // the whole of it
 }
 
 type modelFaultAt struct {

@@ -98,7 +98,7 @@ func (w *modelWorld) boot(slot int, background bool) *modelProcess {
 		cfg.Background = background
 		net := modelNet{p, account, w.h, w.as.Transport()}
 		cfg.HTTPClient = &http.Client{Transport: net}
-		cfg.OnEvent = func(e freshtoken.Event) { w.h.event(modelEvent{p.id, account, e.Kind, e.Time}) }
+		cfg.OnEvent = func(e freshtoken.Event) { w.h.event(modelEvent{p.id, account, e.Kind, e.Time, e}) }
 		if w.plan.ask {
 			cfg.Reauthenticate = w.ordered(p, account)
 		}
