@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
@@ -37,7 +38,7 @@ func fileStore(t *testing.T, dir string) *storage.File {
 func TestAtRest(t *testing.T) {
 	setUp := func(t *testing.T) (w *world, dir string, tok *oauth2.Token) {
 		t.Helper()
-		dir = t.TempDir()
+		dir = canary.Dir(t, "key")
 		w = newWorld(t, oauthtest.Options{})
 		w.store = fileStore(t, dir)
 		src := w.source()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
@@ -212,7 +213,7 @@ func TestForget(t *testing.T) {
 // does not show on the disk.
 func TestNamesDoNotShow(t *testing.T) {
 	w := newWorld(t, oauthtest.Options{})
-	dir := t.TempDir()
+	dir := canary.Dir(t, "key")
 	store := fileStore(t, dir)
 	w.store = store
 	all := w.sources()

@@ -13,10 +13,15 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
 )
+
+// clientSecret is one that a search for leaks finds.
+var clientSecret = mark.Weave(mark.ClientSecret, "s3cret")
 
 // world is a server, a store and the programs that share them.
 type world struct {
@@ -32,15 +37,28 @@ func newWorld(t *testing.T, o oauthtest.Options) *world {
 
 // config is how a program of this world is set up.
 func (w *world) config() freshtoken.Config {
-	return freshtoken.Config{OAuth2: w.as.OAuth2(), Store: w.store, HTTPClient: w.as.Client()}
+	return freshtoken.Config{OAuth2: w.as.OAuth2(), Store: w.store, HTTPClient: &http.Client{Transport: w.guarded(w.as.Transport(), w.as.BaseURL())}}
 }
 
-// source starts a program. It is closed with the test.
+// guarded fails the test if a secret is sent to anybody but these origins.
+func (w *world) guarded(base http.RoundTripper, origins ...string) http.RoundTripper {
+	return canary.Guard(w.t, base, origins...)
+}
+
+// source starts a program. It is closed with the test, which fails if a secret is
+// in an event.
 func (w *world) source(edits ...func(*freshtoken.Config)) *freshtoken.Source {
 	w.t.Helper()
 	cfg := w.config()
 	for _, edit := range edits {
 		edit(&cfg)
+	}
+	receive := cfg.OnEvent
+	cfg.OnEvent = func(e freshtoken.Event) {
+		canary.Shown(w.t, "an event", e)
+		if receive != nil {
+			receive(e)
+		}
 	}
 	src, err := freshtoken.New(cfg)
 	if err != nil {
@@ -73,6 +91,9 @@ func (w *world) client(src *freshtoken.Source, edits ...func(*freshtoken.Transpo
 	t := &freshtoken.Transport{Source: src, Base: w.as.Transport(), Origins: []string{w.as.BaseURL()}}
 	for _, edit := range edits {
 		edit(t)
+	}
+	if !t.AnyOrigin {
+		t.Base = w.guarded(t.Base, t.Origins...)
 	}
 	return &http.Client{Transport: t}
 }
@@ -107,6 +128,7 @@ func (w *world) usable(src *freshtoken.Source) {
 
 func wantErr(t *testing.T, err, want error) {
 	t.Helper()
+	canary.Shown(t, "an error", err)
 	if !errors.Is(err, want) {
 		t.Errorf("got error %v, want %v", err, want)
 	}
@@ -114,6 +136,7 @@ func wantErr(t *testing.T, err, want error) {
 
 func refreshError(t *testing.T, err error) *freshtoken.RefreshError {
 	t.Helper()
+	canary.Shown(t, "an error", err)
 	e := new(freshtoken.RefreshError)
 	if !errors.As(err, &e) {
 		t.Fatalf("got error %v, want a *RefreshError", err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"golang.org/x/oauth2"
 )
@@ -287,7 +288,7 @@ func (w *world) dump(f *faulty) string {
 // Several programs start at once, and find the same file.
 func TestImportAtOnce(t *testing.T) {
 	w := newWorld(t, oauthtest.Options{})
-	dir := t.TempDir()
+	dir := canary.Dir(t, "key")
 	tok := w.as.Login("alice")
 	p := tokenFile(t, tok)
 	var mu sync.Mutex

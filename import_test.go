@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"golang.org/x/oauth2"
 )
@@ -27,7 +28,7 @@ type plaintext struct {
 // tokenFile writes a file with this content: text, or something to be encoded.
 func tokenFile(t *testing.T, content any) *plaintext {
 	t.Helper()
-	p := &plaintext{t, filepath.Join(t.TempDir(), "token.json")}
+	p := &plaintext{t, filepath.Join(canary.Dir(t, "token.json"), "token.json")}
 	p.write(content)
 	return p
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/internal/figures"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
@@ -27,9 +28,9 @@ import (
 
 // Secrets of a run that the servers do not issue, with the characters that other
 // encodings change.
-const (
-	leakClientSecret = "Hush+client%secret/of=the&run"
-	leakPassphrase   = "correct horse & battery staple: 8#qX"
+var (
+	leakClientSecret = mark.Weave(mark.ClientSecret, "Hush+client%secret/of=the&run")
+	leakPassphrase   = mark.Weave(mark.Passphrase, "correct horse & battery staple: 8#qX")
 	leakIDToken      = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSIsIm5vbmNlIjoiTEVBSyJ9.c2lnbmF0dXJlLW9mLXRoZS1pZC10b2tlbg"
 )
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
@@ -104,7 +105,7 @@ func whileHeld(t *testing.T, suffix string, f func(*world) error) (text string) 
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no lsof, and the message another end")
 	}
-	dir := t.TempDir()
+	dir := canary.Dir(t, "key")
 	store := fileStore(t, dir)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})
@@ -171,7 +172,10 @@ func messageCommand(task string, wrapper []string) *exec.Cmd {
 // messageProcess runs a program to its end and returns the message.
 func messageProcess(t *testing.T, task string, wrapper ...string) string {
 	t.Helper()
-	out, err := messageCommand(task, wrapper).CombinedOutput()
+	cmd := messageCommand(task, wrapper)
+	canary.Command(t, cmd)
+	out, err := cmd.CombinedOutput()
+	canary.Clean(t, "the output of a program", out)
 	for line := range strings.Lines(string(out)) {
 		if text, ok := strings.CutPrefix(line, messageMark); ok {
 			return strings.TrimSuffix(text, "\n")

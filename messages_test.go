@@ -18,6 +18,8 @@ import (
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/discovery"
+	"github.com/freshtoken/freshtoken/internal/canary"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
@@ -140,7 +142,7 @@ func wantMessage(t *testing.T, text string) {
 	}
 }
 
-const messageSecret = "hush-hush"
+var messageSecret = mark.Weave(mark.Value, "hush-hush")
 
 // failed is the text of an error that there must be.
 func failed(t *testing.T, err error) string {
@@ -196,17 +198,17 @@ func ensure(t *testing.T, cfg freshtoken.Config, flow freshtoken.Authenticator) 
 
 func noSessionBus(t *testing.T) string {
 	needSecretService(t)
-	return messageProcess(t, "first "+t.TempDir())
+	return messageProcess(t, "first "+canary.Dir(t))
 }
 
 func noSecretService(t *testing.T) string {
-	return messageProcess(t, "first "+t.TempDir(), secretService(t, "none")...)
+	return messageProcess(t, "first "+canary.Dir(t), secretService(t, "none")...)
 }
 
 // keyringLocked has a session in a sealed file, whose key is in the keyring.
 func keyringLocked(t *testing.T) string {
 	wrapper := secretService(t, "locked")
-	dir := t.TempDir()
+	dir := canary.Dir(t)
 	store, err := storage.NewFile(filepath.Join(dir, "sessions"), keyringLike{})
 	if err != nil {
 		t.Fatal(err)
@@ -247,15 +249,15 @@ func secretService(t *testing.T, mode string) []string {
 }
 
 func wrongPassphrase(t *testing.T) string {
-	dir := t.TempDir()
+	dir := canary.Dir(t)
 	cfg := messageConfig()
-	for _, passphrase := range []string{"correct horse", "battery staple"} {
+	for i, passphrase := range []string{mark.Weave(mark.Passphrase, "correct horse"), mark.Weave(mark.Passphrase, "battery staple")} {
 		store, err := storage.NewFile(dir, storage.Passphrase(func() ([]byte, error) { return []byte(passphrase), nil }))
 		if err != nil {
 			needFileLocks(t, err)
 		}
 		cfg.Store = store
-		if passphrase == "correct horse" {
+		if i == 0 {
 			if err := messageSource(t, cfg).SetToken(t.Context(), stale()); err != nil {
 				t.Fatal(err)
 			}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
@@ -35,6 +36,7 @@ const procEnv = "FRESHTOKEN_TEST_PROCESS"
 var procModes = map[string]func(){"1": procMain}
 
 func TestMain(m *testing.M) {
+	canary.MarkRandom()
 	if mode := os.Getenv(procEnv); mode != "" {
 		procModes[mode]()
 		os.Exit(0)

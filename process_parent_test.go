@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"golang.org/x/oauth2"
 )
@@ -35,7 +36,7 @@ type procWorld struct {
 func newProcWorld(t *testing.T, o oauthtest.Options, place procPlace) *procWorld {
 	t.Helper()
 	if place.Dir == "" {
-		place.Dir = t.TempDir()
+		place.Dir = canary.Dir(t, "key")
 	}
 	as := oauthtest.New(o)
 	t.Cleanup(as.Start())
@@ -223,6 +224,7 @@ func (w *procWorld) start(o procOrder) *proc {
 		p.cmd.Env = append(p.cmd.Env, "GORACE=atexit_sleep_ms=0")
 	}
 	p.cmd.Stderr = &p.errors
+	canary.Command(w.t, p.cmd)
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -249,6 +251,7 @@ func (w *procWorld) start(o procOrder) *proc {
 			if dec.Decode(&r) != nil {
 				return
 			}
+			canary.Shown(w.t, "what a program reports", r)
 			p.reports <- r
 		}
 	}()
@@ -312,6 +315,7 @@ func (p *proc) kill() {
 	p.cmd.Process.Kill()
 	p.wait()
 	p.stdin.Close()
+	canary.Clean(p.t, "the standard error of a program", p.errors.Bytes())
 }
 
 // finish closes the session and ends the program. Data races it has found are

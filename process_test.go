@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
@@ -19,8 +20,8 @@ var procPlaces = []struct {
 	name  string
 	place func(t *testing.T) procPlace
 }{
-	{"files", func(t *testing.T) procPlace { return procPlace{Dir: t.TempDir()} }},
-	{"keyring", func(t *testing.T) procPlace { return procPlace{Dir: t.TempDir(), Keyring: keyringService(t)} }},
+	{"files", func(t *testing.T) procPlace { return procPlace{Dir: canary.Dir(t, "key")} }},
+	{"keyring", func(t *testing.T) procPlace { return procPlace{Dir: canary.Dir(t, "key"), Keyring: keyringService(t)} }},
 }
 
 // keyringService returns a service of the OS keyring that nobody has used.

@@ -100,8 +100,8 @@ func TestTokenRequest(t *testing.T) {
 		}
 	})
 	inBubble(t, "R6749-6 a confidential client authenticates on refresh", func(t *testing.T) {
-		req, form, _ := request(t, oauthtest.Options{ClientSecret: "secret"})
-		if _, secret, ok := req.BasicAuth(); !ok || secret != "secret" || len(form) != 2 {
+		req, form, _ := request(t, oauthtest.Options{ClientSecret: clientSecret})
+		if _, secret, ok := req.BasicAuth(); !ok || secret != clientSecret || len(form) != 2 {
 			t.Errorf("header %v, body %v", req.Header, form)
 		}
 	})
@@ -117,14 +117,14 @@ func TestTokenRequest(t *testing.T) {
 		}
 	})
 	inBubble(t, "R6749-2.3 one authentication method, no secret in the URI", func(t *testing.T) {
-		req, form, _ := request(t, oauthtest.Options{ClientSecret: "secret"})
+		req, form, _ := request(t, oauthtest.Options{ClientSecret: clientSecret})
 		if form.Has("client_secret") || form.Has("client_id") || req.URL.RawQuery != "" {
 			t.Errorf("%v, body %v", req.URL, form)
 		}
-		req, form, _ = request(t, oauthtest.Options{ClientSecret: "secret"}, func(c *freshtoken.Config) {
+		req, form, _ = request(t, oauthtest.Options{ClientSecret: clientSecret}, func(c *freshtoken.Config) {
 			c.OAuth2.Endpoint.AuthStyle = oauth2.AuthStyleInParams
 		})
-		if req.Header.Get("Authorization") != "" || form.Get("client_secret") != "secret" {
+		if req.Header.Get("Authorization") != "" || form.Get("client_secret") != clientSecret {
 			t.Errorf("%v, body %v", req.Header, form)
 		}
 	})
@@ -148,7 +148,7 @@ func TestTokenRequest(t *testing.T) {
 		}
 	})
 	inBubble(t, "R8414-2-auth no second method is tried", func(t *testing.T) {
-		w, src := expired(t, oauthtest.Options{ClientSecret: "secret"}, func(c *freshtoken.Config) { c.OAuth2.ClientSecret = "wrong" })
+		w, src := expired(t, oauthtest.Options{ClientSecret: clientSecret}, func(c *freshtoken.Config) { c.OAuth2.ClientSecret = "wrong" })
 		_, err := src.Token(t.Context())
 		if e := refreshError(t, err); e.Code != "invalid_client" || e.Temporary || errors.Is(err, freshtoken.ErrSessionEnded) {
 			t.Errorf("got %#v", e)
@@ -234,7 +234,7 @@ func TestTokenRequest(t *testing.T) {
 	})
 	inBubble(t, "R6749-3.2-post a redirect is not followed", func(t *testing.T) {
 		for _, status := range []int{301, 302, 303, 307, 308} {
-			w, src := expired(t, oauthtest.Options{ClientSecret: "secret"})
+			w, src := expired(t, oauthtest.Options{ClientSecret: clientSecret})
 			leaked := 0
 			w.as.Handle("evil.test", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { leaked++ }))
 			w.as.Token.Next(oauthtest.Redirect(status, "https://evil.test/token"))

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"golang.org/x/oauth2"
 )
 
@@ -31,8 +32,12 @@ type soakStats struct {
 	Refreshes, Reuses, Refused, Down, Served, Unauthorized int
 }
 
-func (s *soakServer) access() string  { return fmt.Sprintf("access-%d", s.n) }
-func (s *soakServer) refresh() string { return fmt.Sprintf("refresh-%d", s.n) }
+func (s *soakServer) access() string {
+	return fmt.Sprintf("access-%d-%s", s.n, mark.Weave(mark.AccessToken, "soak"))
+}
+func (s *soakServer) refresh() string {
+	return fmt.Sprintf("refresh-%d-%s", s.n, mark.Weave(mark.RefreshToken, "soak"))
+}
 
 func (s *soakServer) mint() *oauth2.Token {
 	s.n++

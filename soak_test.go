@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/internal/figures"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
@@ -265,7 +266,7 @@ func TestSoakReal(t *testing.T) {
 	server := httptest.NewServer(s.as)
 	defer server.Close()
 	s.base = server.URL
-	dir := t.TempDir()
+	dir := canary.Dir(t, "key")
 	store, err := storage.NewFile(filepath.Join(dir, "sessions"), storage.KeyFile(filepath.Join(dir, "key")))
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/freshtoken/freshtoken/internal/canary"
 )
 
 // A phase is how far a program had come when something was done to it.
@@ -101,6 +103,7 @@ func launch(t *testing.T, setup tortureSetup, heard func(*target, trace, phase))
 	// In a group of its own, it gets a SIGHUP from the system should the test
 	// end in the middle of a stop, in which it cannot see its input end.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	canary.Command(t, p.cmd)
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +116,12 @@ func launch(t *testing.T, setup tortureSetup, heard func(*target, trace, phase))
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.spare(false); p.kill(); <-p.over })
+	t.Cleanup(func() {
+		p.spare(false)
+		p.kill()
+		<-p.over
+		canary.Clean(t, "the standard error of a program", p.errors.Bytes())
+	})
 	go func() {
 		defer close(p.over)
 		for dec := json.NewDecoder(stdout); ; {
@@ -121,6 +129,7 @@ func launch(t *testing.T, setup tortureSetup, heard func(*target, trace, phase))
 			if dec.Decode(&tr) != nil {
 				break
 			}
+			canary.Clean(t, "what a program tells", []byte(tr.Error))
 			p.mu.Lock()
 			p.traces = append(p.traces, tr)
 			p.phase = p.phase.after(tr.Step)

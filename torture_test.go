@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
@@ -45,7 +46,7 @@ func TestTorture(t *testing.T) {
 	}{
 		{"files", "files", procPlaces[0].place},
 		{"files, their key in the keyring", "sealed", func(t *testing.T) procPlace {
-			return procPlace{Dir: t.TempDir(), SealedBy: keyringService(t)}
+			return procPlace{Dir: canary.Dir(t), SealedBy: keyringService(t)}
 		}},
 		{"keyring", "keyring", procPlaces[1].place},
 	} {

@@ -92,6 +92,9 @@ func (w *world) wired(src *freshtoken.Source, edits ...func(*freshtoken.Transpor
 	for _, edit := range edits {
 		edit(t)
 	}
+	if !t.AnyOrigin {
+		spy.base = w.guarded(spy.base, t.Origins...)
+	}
 	return t, spy
 }
 

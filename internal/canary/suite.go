@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +95,22 @@ func Search(t testing.TB, dir string, plain ...string) {
 // Guard watches requests on their way to base. Secrets may be in the body and in
 // the Authorization of a request to one of the origins, and nowhere else.
 func Guard(t testing.TB, base http.RoundTripper, origins ...string) http.RoundTripper {
-	return &guard{t, base, origins}
+	g := &guard{t: t, base: base}
+	for _, origin := range origins {
+		if u, err := url.Parse(origin); err == nil {
+			g.origins = append(g.origins, originOf(u))
+		}
+	}
+	return g
+}
+
+// originOf is an origin as all its spellings are compared.
+func originOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if u.Port() == map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+		host = strings.TrimSuffix(host, ":"+u.Port())
+	}
+	return u.Scheme + "://" + host
 }
 
 type guard struct {
@@ -106,7 +122,7 @@ type guard struct {
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	g.t.Helper()
-	host := req.URL.Scheme + "://" + req.URL.Host
+	host := originOf(req.URL)
 	trusted := slices.Contains(g.origins, host)
 	Clean(g.t, "the address of a request", []byte(req.URL.String()))
 	for name, values := range req.Header {

@@ -172,7 +172,7 @@ func TestWatches(t *testing.T) {
 		p, secret := &plot{TB: t}, mark.New(mark.Random)
 		write(p, "key", secret)
 		write(p, "x.session", "header"+mark.Sign+"k, a salt")
-		ask(p, srv.TokenURL(), "Authorization", "Basic "+secret, secret)
+		ask(p, "https://OAUTH.test:443/token", "Authorization", "Basic "+secret, secret)
 		canary.Command(p, exec.Command("x"))
 		p.end()
 		if len(p.leaks) > 0 {
