@@ -16,6 +16,7 @@ import (
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/discovery"
+	suite "github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
 )
@@ -74,7 +75,7 @@ func TestMetadataIsRemembered(t *testing.T) {
 func TestDamagedMetadataIsReplaced(t *testing.T) {
 	web := newWeb(t)
 	web.host("as.test", map[string]http.Handler{oauthForm: page{body: doc(as, everything...)}})
-	dir := t.TempDir()
+	dir := suite.Dir(t, "key")
 	store, err := storage.NewFile(filepath.Join(dir, "sessions"), storage.KeyFile(filepath.Join(dir, "key")))
 	if err != nil {
 		t.Fatal(err)

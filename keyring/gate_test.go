@@ -17,6 +17,7 @@ import (
 
 	gokeyring "github.com/zalando/go-keyring"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/keyring"
 )
 
@@ -42,8 +43,14 @@ func took(t *testing.T, since time.Time, d time.Duration) {
 	}
 }
 
+func TestMain(m *testing.M) {
+	canary.MarkRandom()
+	os.Exit(m.Run())
+}
+
 func wantsError(t *testing.T, err, target error) {
 	t.Helper()
+	canary.Shown(t, "an error", err)
 	if !errors.Is(err, target) {
 		t.Errorf("the error is %v, want one that matches %v", err, target)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/storage"
 )
@@ -213,7 +214,7 @@ func TestKeyHonoursItsContext(t *testing.T) {
 // The key and the file store together: made on first use, kept, and reported
 // as missing, not made anew, when it is gone.
 func TestKeyOfAFileStore(t *testing.T) {
-	f, files, locks := newFake(), t.TempDir(), t.TempDir()
+	f, files, locks := newFake(), canary.Dir(t), t.TempDir()
 	open := func() *storage.File {
 		s, err := storage.NewFile(files, openKey(f, locks))
 		if err != nil {

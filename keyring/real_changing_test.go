@@ -15,6 +15,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/internal/figures"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/storage"
@@ -279,7 +280,7 @@ func (c *changing) testThousand(t *testing.T, ch change, service string, options
 
 // testSession has a session survive the change, and the change back.
 func (c *changing) testSession(t *testing.T, ch change, kind string) {
-	locks, files := t.TempDir(), t.TempDir()
+	locks, files := t.TempDir(), canary.Dir(t)
 	service, options := serviceAt(locks), keyring.Options{LockDir: locks, Timeout: soonUp}
 	open := func() freshtoken.Store {
 		if kind == "Store" {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/internal/figures"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/storage"
@@ -186,7 +187,7 @@ func testRoundTrip(t *testing.T) {
 }
 
 func testRealKey(t *testing.T) {
-	locks, files := t.TempDir(), t.TempDir()
+	locks, files := t.TempDir(), canary.Dir(t)
 	open := func() *storage.File {
 		s, err := storage.NewFile(files, keyring.NewKey(serviceAt(locks), keyring.Options{LockDir: locks}))
 		if err != nil {
@@ -237,6 +238,7 @@ var errAny = errors.New("any error that is of no kind")
 // wantsKind fails the test unless err is of the kind, and of no other.
 func wantsKind(t *testing.T, what string, err, kind error) {
 	t.Helper()
+	canary.Shown(t, what, err)
 	if (err == nil) != (kind == nil) {
 		t.Errorf("%s: %v, want %v", what, err, kind)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/internal/figures"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/oauthtest"
@@ -281,7 +282,7 @@ func TestSessionInTrouble(t *testing.T) {
 		for _, kind := range []string{"Store", "File"} {
 			n++
 			t.Run(name+", "+kind, func(t *testing.T) {
-				locks, files := t.TempDir(), t.TempDir()
+				locks, files := t.TempDir(), canary.Dir(t)
 				synctest.Test(t, func(t *testing.T) {
 					f, over := newFake(), make(chan struct{})
 					f.items["app:somebody else's"] = "of another program"

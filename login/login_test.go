@@ -5,17 +5,24 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
 )
+
+func TestMain(m *testing.M) {
+	canary.MarkRandom()
+	os.Exit(m.Run())
+}
 
 // config is a client of a server, with an empty store.
 func config(as *oauthtest.Server) freshtoken.Config {
@@ -25,6 +32,7 @@ func config(as *oauthtest.Server) freshtoken.Config {
 
 func source(t *testing.T, cfg freshtoken.Config) *freshtoken.Source {
 	t.Helper()
+	cfg.OnEvent = func(e freshtoken.Event) { canary.Shown(t, "an event", e) }
 	src, err := freshtoken.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +77,7 @@ func (u *user) browse(_ context.Context, address string) error {
 
 func (u *user) visit(address string) page {
 	p := get(u.http, address, "")
+	canary.Shown(u.t, "the last page", p.body, p.header)
 	u.mu.Lock()
 	u.pages = append(u.pages, p)
 	u.mu.Unlock()
@@ -129,6 +138,7 @@ const patience = time.Minute
 
 func wantErr(t *testing.T, err, want error) {
 	t.Helper()
+	canary.Shown(t, "an error", err)
 	if !errors.Is(err, want) {
 		t.Errorf("got error %v, want %v", err, want)
 	}

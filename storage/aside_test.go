@@ -38,8 +38,8 @@ func TestSetAside(t *testing.T) {
 				t.Errorf("Load after SetAside: %v", err)
 			}
 		}
-		mustSave(t, s, "alice", "new")
-		wantValue(t, s, "alice", "new")
+		mustSave(t, s, "alice", newValue)
+		wantValue(t, s, "alice", newValue)
 	})
 	t.Run("Seal", func(t *testing.T) {
 		m := storage.NewMemory()
@@ -57,8 +57,8 @@ func TestSetAside(t *testing.T) {
 				t.Errorf("Load after SetAside: %v", err)
 			}
 		}
-		mustSave(t, s, "alice", "new")
-		wantValue(t, s, "alice", "new")
+		mustSave(t, s, "alice", newValue)
+		wantValue(t, s, "alice", newValue)
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 func TestSaveWhileOpen(t *testing.T) {
 	dir := home(t)
 	s := newFile(t, dir, fixedKey(1))
-	mustSave(t, s, "alice", "old")
+	mustSave(t, s, "alice", oldValue)
 	name, err := windows.UTF16PtrFromString(path(dir, "alice", ".session"))
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func TestSaveWhileOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.Save(context.Background(), "alice", []byte("new"))
+	err = s.Save(context.Background(), "alice", []byte(newValue))
 	var link *os.LinkError
 	if !errors.As(err, &link) || !errors.Is(err, windows.ERROR_ACCESS_DENIED) && !errors.Is(err, windows.ERROR_SHARING_VIOLATION) {
 		t.Errorf("Save: got %v, want that another program has the file open", err)
@@ -35,7 +35,7 @@ func TestSaveWhileOpen(t *testing.T) {
 	if err := windows.CloseHandle(h); err != nil {
 		t.Fatal(err)
 	}
-	wantValue(t, s, "alice", "old")
-	mustSave(t, s, "alice", "new")
-	wantValue(t, s, "alice", "new")
+	wantValue(t, s, "alice", oldValue)
+	mustSave(t, s, "alice", newValue)
+	wantValue(t, s, "alice", newValue)
 }

@@ -122,7 +122,7 @@ func (r *run) check(t *testing.T, what string, errno syscall.Errno) {
 	age(t, r.place)
 	recovers(t, r.place, hasty{storage.Host}, want...)
 	if r.bob {
-		if got, err := state(r.mustOpen(t), "bob"); err != nil || got != "bob's" {
+		if got, err := state(r.mustOpen(t), "bob"); err != nil || got != bobsValue {
 			t.Errorf("the other session: %s (%v)", got, err)
 		}
 	}

@@ -27,7 +27,7 @@ type deed struct {
 var life = []deed{
 	{"first save", save("alice", "v1"), "v1"},
 	{"save", locked(save("alice", "v2")), "v2"},
-	{"another session", save("bob", "bob's"), "v2"},
+	{"another session", save("bob", bobsValue), "v2"},
 	{"set aside", locked(func(ctx context.Context, s *storage.File) error { return s.SetAside(ctx, "alice") }), absent},
 	{"save after that", locked(save("alice", "v3")), "v3"},
 	{"delete", locked(func(ctx context.Context, s *storage.File) error { return s.Delete(ctx, "alice") }), absent},

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/storage"
 )
 
@@ -33,6 +34,7 @@ func scratch(t testing.TB) place {
 		return place(t.TempDir())
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { canary.Search(t, dir, "key") })
 	return place(dir)
 }
 
@@ -112,7 +114,7 @@ func stored(values ...string) func(testing.TB, place) {
 // damagedSession leaves half of a sealed value.
 func damagedSession(t testing.TB, p place) {
 	t.Helper()
-	stored("old", "bob's")(t, p)
+	stored(oldValue, bobsValue)(t, p)
 	if err := os.Truncate(path(p.sessions(), "alice", ".session"), 60); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +123,7 @@ func damagedSession(t testing.TB, p place) {
 // litter leaves what killed programs leave.
 func litter(t testing.TB, p place) {
 	t.Helper()
-	stored("old", "bob's")(t, p)
+	stored(oldValue, bobsValue)(t, p)
 	for _, f := range []string{path(p.sessions(), "alice", ".tmp-OLD"), filepath.Join(p.sessions(), "probe.tmp-OLD")} {
 		if err := os.WriteFile(f, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -156,31 +158,31 @@ func temporary(t testing.TB, p place) (all []string) {
 
 var scenes = []scene{
 	{name: "first save", stage: func(testing.TB, place) {},
-		act: started(save("alice", "new")), old: absent, new: "new",
+		act: started(save("alice", newValue)), old: absent, new: newValue,
 		passable: []string{"opendir", "fsync"}}, // of a directory that is somebody else's, as it seems
 	{name: "first save with the key there",
 		stage: func(t testing.TB, p place) {
-			mustSave(t, p.mustOpen(t), "alice", "old")
+			mustSave(t, p.mustOpen(t), "alice", oldValue)
 			if err := os.Remove(path(p.sessions(), "alice", ".session")); err != nil {
 				t.Fatal(err)
 			}
 		},
-		act: started(save("alice", "new")), old: absent, new: "new",
+		act: started(save("alice", newValue)), old: absent, new: newValue,
 		passable: []string{"opendir", "fsync"}},
-	{name: "replacing save", stage: stored("old", "bob's"), bob: true,
-		act: started(locked(save("alice", "new"))), old: "old", new: "new"},
-	{name: "save beside another session", stage: func(t testing.TB, p place) { mustSave(t, p.mustOpen(t), "bob", "bob's") }, bob: true,
-		act: started(locked(save("alice", "new"))), old: absent, new: "new",
+	{name: "replacing save", stage: stored(oldValue, bobsValue), bob: true,
+		act: started(locked(save("alice", newValue))), old: oldValue, new: newValue},
+	{name: "save beside another session", stage: func(t testing.TB, p place) { mustSave(t, p.mustOpen(t), "bob", bobsValue) }, bob: true,
+		act: started(locked(save("alice", newValue))), old: absent, new: newValue,
 		passable: []string{"stat", "lstat", "open", "fstat", "read"}}, // of bob's file, which tells the key
-	{name: "load", stage: stored("old", "bob's"), bob: true, old: "old", new: "old",
+	{name: "load", stage: stored(oldValue, bobsValue), bob: true, old: oldValue, new: oldValue,
 		act: started(func(ctx context.Context, s *storage.File) error {
 			value, err := s.Load(ctx, "alice")
-			if err == nil && string(value) != "old" {
+			if err == nil && string(value) != oldValue {
 				return errors.New("storage: the test has loaded something else")
 			}
 			return err
 		})},
-	{name: "list", stage: stored("old", "bob's"), bob: true, old: "old", new: "old",
+	{name: "list", stage: stored(oldValue, bobsValue), bob: true, old: oldValue, new: oldValue,
 		act: started(func(ctx context.Context, s *storage.File) error {
 			names, err := s.List(ctx)
 			if err == nil && len(names) != 2 {
@@ -188,11 +190,11 @@ var scenes = []scene{
 			}
 			return err
 		})},
-	{name: "delete", stage: stored("old", "bob's"), bob: true, old: "old", new: absent,
+	{name: "delete", stage: stored(oldValue, bobsValue), bob: true, old: oldValue, new: absent,
 		act: started(locked(func(ctx context.Context, s *storage.File) error { return s.Delete(ctx, "alice") }))},
 	{name: "set aside", stage: damagedSession, bob: true, old: corrupt, new: absent,
 		act: started(locked(func(ctx context.Context, s *storage.File) error { return s.SetAside(ctx, "alice") }))},
-	{name: "start with litter", stage: litter, bob: true, old: "old", new: "old",
+	{name: "start with litter", stage: litter, bob: true, old: oldValue, new: oldValue,
 		act: started(func(context.Context, *storage.File) error { return nil })},
 }
 

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/storage"
 )
 
@@ -308,7 +309,7 @@ func TestNothingUnreadableIsOverwritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := storage.Seal(m, someKey)
-			if err := s.Save(ctx, "alice", []byte("new")); !errors.Is(err, test.want) {
+			if err := s.Save(ctx, "alice", []byte(newValue)); !errors.Is(err, test.want) {
 				t.Errorf("Save: got %v, want %v", err, test.want)
 			}
 			if got, err := m.Load(ctx, "alice"); err != nil || !bytes.Equal(got, test.sealed) {
@@ -407,11 +408,12 @@ func FuzzPlaintext(f *testing.F) {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	canary.MarkRandom()
 	os.Exit(m.Run())
 }
 
 // home makes the directory of the calling test, private whatever the umask.
 func home(t testing.TB) string {
 	t.Helper()
-	return filepath.Join(t.TempDir(), "store")
+	return filepath.Join(canary.Dir(t), "store")
 }

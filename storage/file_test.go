@@ -1,7 +1,6 @@
 package storage_test
 
 import (
-	"bytes"
 	"context"
 	"io/fs"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/storage"
 	"github.com/freshtoken/freshtoken/storage/storagetest"
 )
@@ -18,7 +19,7 @@ import (
 type fixedKey byte
 
 func (k fixedKey) Get(context.Context, []byte) ([]byte, error) {
-	return bytes.Repeat([]byte{byte(k)}, storage.KeySize), nil
+	return []byte(mark.Weave(mark.Key, strings.Repeat(string(rune('A'+k)), storage.KeySize)))[:storage.KeySize], nil
 }
 
 func (k fixedKey) New(context.Context) (key, params []byte, err error) {
@@ -37,7 +38,7 @@ func newFile(t *testing.T, dir string, key storage.Key) *storage.File {
 func TestFile(t *testing.T) {
 	needFiles(t)
 	storagetest.Run(t, func(t *testing.T) storagetest.Store {
-		return newFile(t, filepath.Join(t.TempDir(), "store"), fixedKey(1))
+		return newFile(t, filepath.Join(canary.Dir(t), "store"), fixedKey(1))
 	})
 }
 

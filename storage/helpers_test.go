@@ -10,9 +10,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/internal/filelock"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/storage"
 )
+
+// Values that a search for leaks finds.
+var oldValue, newValue, bobsValue = mark.Weave(mark.Value, "old"), mark.Weave(mark.Value, "new"), mark.Weave(mark.Value, "bob's")
 
 func needFiles(t testing.TB) {
 	t.Helper()
@@ -60,6 +65,7 @@ func wantValue(t testing.TB, s storage.Store, key, value string) {
 // wantError checks that err is want, and no absent session.
 func wantError(t testing.TB, what string, err, want error) {
 	t.Helper()
+	canary.Shown(t, what, err)
 	if !errors.Is(err, want) {
 		t.Errorf("%s: got %v, want %v", what, err, want)
 	}

@@ -113,8 +113,8 @@ func TestKeyMissing(t *testing.T) {
 		s := reopen(k)
 		_, err := s.Load(ctx, "alice")
 		wantError(t, "Load", err, storage.ErrKeyMissing)
-		wantError(t, "Save", s.Save(ctx, "alice", []byte("new")), storage.ErrKeyMissing)
-		wantError(t, "Save of another session", s.Save(ctx, "bob", []byte("new")), storage.ErrKeyMissing)
+		wantError(t, "Save", s.Save(ctx, "alice", []byte(newValue)), storage.ErrKeyMissing)
+		wantError(t, "Save of another session", s.Save(ctx, "bob", []byte(newValue)), storage.ErrKeyMissing)
 		if k.news != 1 {
 			t.Error("another key was made for a store that has sealed values")
 		}

@@ -262,7 +262,7 @@ func TestListSeesSessionsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAllKeys(t, s, "alice")
-	mustSave(t, s, "aside", "new")
+	mustSave(t, s, "aside", newValue)
 	wantAllKeys(t, s, "alice", "aside")
 }
 

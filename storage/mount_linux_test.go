@@ -80,7 +80,7 @@ func TestFileSizeLimit(t *testing.T) {
 	ctx := context.Background()
 	dir := home(t)
 	s := newFile(t, dir, fixedKey(1))
-	mustSave(t, s, "alice", "old")
+	mustSave(t, s, "alice", oldValue)
 	var was syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
 		t.Skip(err)
@@ -95,11 +95,11 @@ func TestFileSizeLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantError(t, fmt.Sprintf("Save with room for %d bytes", limit), save, syscall.EFBIG)
-		wantValue(t, s, "alice", "old")
+		wantValue(t, s, "alice", oldValue)
 		wantNoTemp(t, dir)
 	}
-	mustSave(t, s, "alice", "new")
-	wantValue(t, s, "alice", "new")
+	mustSave(t, s, "alice", newValue)
+	wantValue(t, s, "alice", newValue)
 }
 
 func TestFullDisk(t *testing.T) {
@@ -111,7 +111,7 @@ func TestFullDisk(t *testing.T) {
 	mount(t, "none", dir, "tmpfs", 0, "size=64k,mode=700")
 	unmounted(t, dir)
 	s := newFile(t, dir, fixedKey(1))
-	mustSave(t, s, "alice", "old")
+	mustSave(t, s, "alice", oldValue)
 	hog, err := os.Create(filepath.Join(dir, "hog"))
 	if err != nil {
 		t.Fatal(err)
@@ -120,14 +120,14 @@ func TestFullDisk(t *testing.T) {
 		_, err = hog.Write(make([]byte, 4096))
 	}
 	hog.Close()
-	wantError(t, "Save on a full disk", s.Save(ctx, "alice", []byte("new")), syscall.ENOSPC)
-	wantValue(t, s, "alice", "old")
+	wantError(t, "Save on a full disk", s.Save(ctx, "alice", []byte(newValue)), syscall.ENOSPC)
+	wantValue(t, s, "alice", oldValue)
 	wantNoTemp(t, dir)
 	if err := os.Remove(hog.Name()); err != nil {
 		t.Fatal(err)
 	}
-	mustSave(t, s, "alice", "new")
-	wantValue(t, s, "alice", "new")
+	mustSave(t, s, "alice", newValue)
+	wantValue(t, s, "alice", newValue)
 }
 
 func TestReadOnlyFileSystem(t *testing.T) {
@@ -139,12 +139,12 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	mount(t, "none", dir, "tmpfs", 0, "mode=700")
 	unmounted(t, dir)
 	s := newFile(t, dir, fixedKey(1))
-	mustSave(t, s, "alice", "old")
+	mustSave(t, s, "alice", oldValue)
 	mount(t, "none", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, "mode=700")
-	wantError(t, "Save", s.Save(ctx, "alice", []byte("new")), syscall.EROFS)
+	wantError(t, "Save", s.Save(ctx, "alice", []byte(newValue)), syscall.EROFS)
 	wantError(t, "Delete", s.Delete(ctx, "alice"), syscall.EROFS)
 	wantError(t, "SetAside", s.SetAside(ctx, "alice"), syscall.EROFS)
-	wantValue(t, s, "alice", "old")
+	wantValue(t, s, "alice", oldValue)
 	_, err := storage.NewFile(dir, fixedKey(1))
 	wantError(t, "NewFile", err, syscall.EROFS)
 }
@@ -176,15 +176,15 @@ func TestBindMountedFile(t *testing.T) {
 	ctx := context.Background()
 	dir := home(t)
 	s := newFile(t, dir, fixedKey(1))
-	mustSave(t, s, "alice", "old")
+	mustSave(t, s, "alice", oldValue)
 	p := path(dir, "alice", ".session")
 	mount(t, p, p, "", syscall.MS_BIND, "")
 	unmounted(t, p)
-	err := s.Save(ctx, "alice", []byte("new"))
+	err := s.Save(ctx, "alice", []byte(newValue))
 	wantError(t, "Save", err, syscall.EBUSY)
 	if err != nil && !strings.Contains(err.Error(), "mount its directory instead") {
 		t.Errorf("the error does not say what to do: %v", err)
 	}
-	wantValue(t, s, "alice", "old")
+	wantValue(t, s, "alice", oldValue)
 	wantNoTemp(t, dir)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/storage"
 )
 
@@ -21,7 +22,7 @@ func TestPassphrase(t *testing.T) {
 		var given []byte
 		k := storage.Passphrase(func() ([]byte, error) {
 			asked++
-			given = []byte("correct horse")
+			given = []byte(mark.Weave(mark.Passphrase, "correct horse"))
 			return given, nil
 		})
 		s := reopen(k)
@@ -36,7 +37,7 @@ func TestPassphrase(t *testing.T) {
 		if !bytes.Equal(given, make([]byte, len(given))) {
 			t.Errorf("the passphrase was left in memory that is the caller's: %q", given)
 		}
-		wrong := reopen(storage.Passphrase(func() ([]byte, error) { return []byte("incorrect horse"), nil }))
+		wrong := reopen(storage.Passphrase(func() ([]byte, error) { return []byte(mark.Weave(mark.Passphrase, "incorrect horse")), nil }))
 		_, err := wrong.Load(ctx, "alice")
 		wantError(t, "Load", err, storage.ErrWrongKey)
 		wantError(t, "Save", wrong.Save(ctx, "alice", nil), storage.ErrWrongKey)

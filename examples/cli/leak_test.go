@@ -34,7 +34,7 @@ type watch struct {
 func watched(t *testing.T) *watch {
 	h := newHome(t)
 	w := &watch{home: h, c: canary.New()}
-	w.c.Secret("the passphrase", "correct horse")
+	w.c.Secret("the passphrase", passphrase)
 	serve := func(handler func(base string) http.Handler) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

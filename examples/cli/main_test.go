@@ -15,16 +15,22 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
 )
 
+// passphrase is what the sessions of all tests are sealed with.
+var passphrase = mark.Weave(mark.Passphrase, "correct horse")
+
 // program is the example, built once for all tests.
 var program string
 
 func TestMain(m *testing.M) {
+	canary.MarkRandom()
 	os.Exit(buildAndRun(m))
 }
 
@@ -53,9 +59,9 @@ type home struct {
 }
 
 func newHome(t *testing.T) *home {
-	h := &home{t: t, dir: t.TempDir(), srv: oauthtest.New(oauthtest.Options{PollInterval: time.Second})}
+	h := &home{t: t, dir: canary.Dir(t, "passphrase", "wrong"), srv: oauthtest.New(oauthtest.Options{PollInterval: time.Second})}
 	t.Cleanup(h.srv.Start())
-	h.passphrase = h.write("passphrase", "correct horse\n")
+	h.passphrase = h.write("passphrase", passphrase+"\n")
 	for _, name := range []string{"HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "LocalAppData", "AppData"} {
 		t.Setenv(name, h.dir)
 	}
@@ -107,7 +113,9 @@ func (h *home) browse(_ context.Context, address string) error {
 func (h *home) run(args ...string) (out string, ok bool) {
 	h.t.Helper()
 	cmd := exec.CommandContext(h.t.Context(), program, args...)
+	canary.Command(h.t, cmd)
 	text, err := cmd.CombinedOutput()
+	canary.Clean(h.t, fmt.Sprintf("the output of %q", args), text)
 	if exit := new(exec.ExitError); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
 		h.t.Errorf("%v: %v; want exit status 0 or 1", args, err)
 	}
@@ -200,8 +208,8 @@ func TestUserinfo(t *testing.T) {
 // shift makes the session of an account one whose access token has expired.
 func (h *home) shift(account string) {
 	h.t.Helper()
-	passphrase := storage.Passphrase(func() ([]byte, error) { return []byte("correct horse"), nil })
-	store, err := storage.NewAppFile(app, passphrase)
+	key := storage.Passphrase(func() ([]byte, error) { return []byte(passphrase), nil })
+	store, err := storage.NewAppFile(app, key)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -254,7 +262,7 @@ func TestAccounts(t *testing.T) {
 func TestWrongPassphrase(t *testing.T) {
 	h := newHome(t)
 	h.login("alice", h.loginArgs()...)
-	wrong := h.write("wrong", "incorrect horse")
+	wrong := h.write("wrong", mark.Weave(mark.Passphrase, "incorrect horse"))
 	for _, command := range []string{"whoami", "login", "logout", "accounts"} {
 		h.fails([]string{storage.ErrWrongKey.Error()}, command, "-passphrase-file", wrong)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/freshtoken/freshtoken/internal/canary"
 )
 
 // A terminal is where the program runs with a person in front of it.
@@ -45,6 +47,7 @@ func (h *home) open(args ...string) *terminal {
 	if tty.keys, err = tty.cmd.StdinPipe(); err != nil {
 		h.t.Fatal(err)
 	}
+	canary.Command(h.t, tty.cmd)
 	if err := tty.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -123,7 +126,7 @@ func TestTerminal(t *testing.T) {
 	inTerminal("a new passphrase is typed twice", func(t *testing.T, h home) {
 		tty := h.open(args...)
 		tty.await("Passphrase: ")
-		tty.press("correct horse\n")
+		tty.press(passphrase + "\n")
 		tty.await("Once more: ")
 		tty.press("correct hose\n")
 		tty.ends(1, "differ: try again")
@@ -132,16 +135,16 @@ func TestTerminal(t *testing.T) {
 		h.withBrowser()
 		tty := h.open(args...)
 		tty.await("Passphrase: ")
-		tty.press("correct horse\n")
+		tty.press(passphrase + "\n")
 		tty.await("Once more: ")
-		tty.press("correct horse\n")
+		tty.press(passphrase + "\n")
 		h.browse(t.Context(), strings.TrimSpace(tty.await(`http://\S+/authorize\?\S+\s`)))
 		tty.ends(0, `Account "default" is logged in.`)
 	})
 	inTerminal("an old passphrase is typed once", func(t *testing.T, h home) {
 		tty := h.open("whoami")
 		tty.await("Passphrase: ")
-		tty.press("correct horse\n")
+		tty.press(passphrase + "\n")
 		tty.ends(0, `"subject":"alice"`)
 	})
 	inTerminal("login on another device, without a browser", func(t *testing.T, h home) {

@@ -13,10 +13,15 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"golang.org/x/oauth2"
 )
+
+// clientSecret is one that a search for leaks finds.
+var clientSecret = mark.Weave(mark.ClientSecret, "app's secret")
 
 // home is a person's home, where a program has left a token.json.
 type home struct {
@@ -28,12 +33,12 @@ type home struct {
 }
 
 func newHome(t *testing.T) *home {
-	h := &home{t: t, dir: t.TempDir(), srv: oauthtest.New(oauthtest.Options{ClientID: "app", ClientSecret: "app's secret"})}
+	h := &home{t: t, dir: canary.Dir(t, "secret.txt", "token.json", "key"), srv: oauthtest.New(oauthtest.Options{ClientID: "app", ClientSecret: clientSecret})}
 	t.Cleanup(h.srv.Start())
 	for _, name := range []string{"HOME", "XDG_STATE_HOME", "LocalAppData"} {
 		t.Setenv(name, h.dir)
 	}
-	h.write("secret.txt", []byte("app's secret\n"))
+	h.write("secret.txt", []byte(clientSecret+"\n"))
 	h.keyFlags = []string{"-key-file", filepath.Join(h.dir, "key")}
 	return h
 }
@@ -66,7 +71,10 @@ func (h *home) run() error {
 	h.out.Reset()
 	args := append([]string{"-client-id", "app", "-client-secret-file", h.path("secret.txt"), "-token-url", h.srv.TokenURL(),
 		"-api", h.srv.APIURL("me")}, h.keyFlags...)
-	return run(h.t.Context(), append(args, h.path("token.json")), &h.out)
+	err := run(h.t.Context(), append(args, h.path("token.json")), &h.out)
+	canary.Clean(h.t, "the output", h.out.Bytes())
+	canary.Shown(h.t, "an error", err)
+	return err
 }
 
 func (h *home) want(texts ...string) {

@@ -26,13 +26,14 @@ const (
 	DeviceCode   Kind = 'd'
 	ClientSecret Kind = 's'
 	Passphrase   Kind = 'p'
+	Key          Kind = 'y' // of a store
 	Value        Kind = 'v' // what a store is to keep
 	Random       Kind = 'k' // 32 random bytes: a key, a verifier, or a salt, which is no secret
 )
 
 var names = map[Kind]string{
 	AccessToken: "an access token", RefreshToken: "a refresh token", Code: "a code", DeviceCode: "a device code",
-	ClientSecret: "a client's secret", Passphrase: "a passphrase", Value: "a stored value", Random: "a key or verifier",
+	ClientSecret: "a client's secret", Passphrase: "a passphrase", Key: "a key", Value: "a stored value", Random: "a key or verifier",
 }
 
 func (k Kind) String() string {
