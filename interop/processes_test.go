@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/keyring"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
@@ -59,7 +60,7 @@ func (st sharedStore) dir(t *testing.T) string {
 	if mode := os.Getenv(keyringEnv); st.keyring && mode != "gnome-keyring" && mode != "system" {
 		t.Skipf("uses a real keyring: run the tests with internal/keyringtest/with-gnome-keyring, or set %s=system on a machine to be thrown away", keyringEnv)
 	}
-	return t.TempDir()
+	return canary.Dir(t, "key")
 }
 
 func (st sharedStore) open(t *testing.T, dir string) freshtoken.Store {
@@ -71,7 +72,8 @@ func (st sharedStore) open(t *testing.T, dir string) freshtoken.Store {
 	return store
 }
 
-// childEnv makes the test binary a child process: its value is an order.
+// childEnv makes the test binary a child process. It reads its order from its
+// standard input, since there are secrets in it.
 const childEnv = "FRESHTOKEN_INTEROP_CHILD"
 
 // An order says what a child is to do.
@@ -91,8 +93,9 @@ type report struct {
 }
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(childEnv); text != "" {
-		if err := work(text); err != nil {
+	canary.MarkRandom()
+	if os.Getenv(childEnv) != "" {
+		if err := work(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -103,9 +106,9 @@ func TestMain(m *testing.M) {
 
 // work is the life of a child: it calls the API until its standard input ends,
 // a call fails or nobody is logged in any more.
-func work(text string) error {
+func work() error {
 	var o order
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
+	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
 		return err
 	}
 	src, err := o.source()
@@ -176,13 +179,10 @@ func (o order) start(t *testing.T) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(o)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &process{cmd: exec.Command(exe)}
-	p.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	p.cmd.Env = append(os.Environ(), childEnv+"=1")
 	p.cmd.Stderr = &p.stderr
+	canary.Command(t, p.cmd)
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,11 @@ func (o order) start(t *testing.T) *process {
 		timer.Stop()
 		p.cmd.Process.Kill() // harmless where it has ended
 		p.cmd.Wait()
+		canary.Clean(t, "the standard error of a child process", []byte(p.stderr.String()))
 	})
+	if err := json.NewEncoder(stdin).Encode(o); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 

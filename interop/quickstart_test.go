@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/freshtoken/freshtoken/internal/canary"
 )
 
 // The program of the README, as it is, with a server that knows nothing of it.
@@ -20,7 +22,7 @@ func TestQuickstart(t *testing.T) {
 	}
 	for _, c := range []client{public, basic} {
 		t.Run(c.Method, func(t *testing.T) {
-			s, dir := s.in(t), t.TempDir()
+			s, dir := s.in(t), canary.Dir(t, "key", "secret")
 			before := s.counts()
 			args := []string{"-token-url", s.issuer + "/token", "-client-id", c.ID, "-api", s.issuer + "/api/quickstart",
 				"-store", "file", "-dir", filepath.Join(dir, "store"), "-duration", "6s", "-processes", "4"}
@@ -45,7 +47,11 @@ func (s *server) quickstart(bin string, args ...string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, bin, args...).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(ctx, bin, args...)
+	canary.Command(s.t, cmd)
+	out, err := cmd.CombinedOutput()
+	canary.Clean(s.t, "the output of quickstart", out)
+	if err != nil {
 		s.t.Errorf("quickstart: %v\n%s", err, out)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/mark"
 	"golang.org/x/oauth2"
 )
 
@@ -38,8 +39,8 @@ type client struct {
 // section 2.3.1, and the body.
 var (
 	public = client{ID: "public", Method: "none"}
-	basic  = client{ID: "odd id/+%:=&", Secret: `s3cr+t %41/&=:~"?`, Method: "client_secret_basic"}
-	post   = client{ID: "posted id/+%:=&", Secret: `p0st+ed %41/&=:~"?`, Method: "client_secret_post"}
+	basic  = client{ID: "odd id/+%:=&", Secret: mark.Weave(mark.ClientSecret, `s3cr+t %41/&=:~"?`), Method: "client_secret_basic"}
+	post   = client{ID: "posted id/+%:=&", Secret: mark.Weave(mark.ClientSecret, `p0st+ed %41/&=:~"?`), Method: "client_secret_post"}
 )
 
 // style is the setting that fits the client.
