@@ -11,7 +11,7 @@ import (
 
 // Whatever the server issues can be found by a search that knows nothing of it.
 func TestSecretsAreMarked(t *testing.T) {
-	bubble(t, "ST-redact all that is issued, and each piece of it", func(t *testing.T) {
+	bubble(t, "all that is issued, and each piece of it", func(t *testing.T) {
 		srv := oauthtest.New(oauthtest.Options{})
 		tok := srv.Login("alice")
 		for value, kind := range map[string]mark.Kind{

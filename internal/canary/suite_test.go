@@ -66,7 +66,7 @@ func TestPlanted(t *testing.T) {
 func TestOutput(t *testing.T) {
 	n := 0
 	for _, how := range append(slices.Collect(maps.Keys(planted)), "a test's error", "a test's log") {
-		t.Run("ST-redact "+how, func(t *testing.T) {
+		t.Run(how, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.v", "-test.run=^TestPlanted$")
 			cmd.Env = append(os.Environ(), plantEnv+"="+how, "GORACE=atexit_sleep_ms=0")
 			said, err := cmd.CombinedOutput()
@@ -156,7 +156,7 @@ func TestWatches(t *testing.T) {
 		"http":        func(t testing.TB, s string) { ask(t, "http://elsewhere.test/", "Authorization", "Bearer "+s, "") },
 	}
 	for name, place := range places {
-		t.Run("ST-redact "+name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			secret := srv.Login("alice").RefreshToken
 			bad, good := &plot{TB: t}, &plot{TB: t}
 			place(bad, secret)
@@ -168,7 +168,7 @@ func TestWatches(t *testing.T) {
 			}
 		})
 	}
-	t.Run("ST-redact where secrets belong", func(t *testing.T) {
+	t.Run("where secrets belong", func(t *testing.T) {
 		p, secret := &plot{TB: t}, mark.New(mark.Random)
 		write(p, "key", secret)
 		write(p, "x.session", "header"+mark.Sign+"k, a salt")
