@@ -53,6 +53,9 @@ type inTurn struct {
 	spent      forced
 	spentSince time.Time
 
+	// mistaken is why the last answer of classMistaken was refused.
+	mistaken error
+
 	// unused is the nonce of a mark whose refresh token was not sent after all.
 	unused string
 }
@@ -245,6 +248,7 @@ func (s *Source) refresh() error {
 	}
 	next := marked.next(g, start)
 	next.Overtaken, next.Thumbprint = r.interrupted(), with
+	s.keepFirst(r, next)
 	return s.succeeded(next, start)
 }
 
@@ -271,7 +275,7 @@ func (s *Source) ask(r *record, start time.Time) (grant, error) {
 	case errors.Is(err, errHangs), errors.Is(err, errExit):
 		return grant{}, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: fmt.Errorf("the Refresher: %w", err)}
 	case err != nil:
-		return grant{}, err
+		return grant{}, s.salvageable(r, err)
 	}
 	if tok == nil {
 		tok = new(oauth2.Token)
@@ -280,10 +284,32 @@ func (s *Source) ask(r *record, start time.Time) (grant, error) {
 	if err == nil && tok.AccessToken == "" {
 		err = wrap(ErrBadToken, "there is no access token")
 	}
-	if err != nil {
+	wrong, passes := s.checkIDToken(r, idTokenOf(tok), tok)
+	switch {
+	case wrong != nil && !passes:
+		return grant{}, wrong
+	case err != nil:
 		return grant{}, unusable(tok.RefreshToken, err)
+	case wrong != nil:
+		return grant{}, wrong
 	}
 	return g, nil
+}
+
+// salvageable sees to it that of an unusable answer no refresh token is kept
+// that is somebody else's.
+func (s *Source) salvageable(r *record, err error) error {
+	e := new(RefreshError)
+	if !errors.As(err, &e) || e.idToken == "" {
+		return err
+	}
+	wrong, passes := s.checkIDToken(r, e.idToken, &oauth2.Token{RefreshToken: e.salvaged})
+	e.idToken = ""
+	if wrong == nil || passes {
+		return err
+	}
+	wrong.Status = e.Status
+	return wrong
 }
 
 // succeeded saves the server's answer and then shows it to the callers. If it

@@ -81,6 +81,15 @@ type Config struct {
 	// whose token an API has rejected is not sent again under another login.
 	Reauthenticate Authenticator
 
+	// IDTokens, if not nil, checks the ID token that a login of package login, or
+	// a refresh, brings, before anything of the answer is used; see package
+	// openid. It needs the Issuer. A refresh whose ID token is another person's,
+	// or otherwise wrong, is refused: the session goes on as it was, if it can,
+	// and counts as ended otherwise (ErrSessionEnded, RefreshError.Uncertain).
+	// Tokens that SetToken and Import are given are not checked: whoever has
+	// them has done so.
+	IDTokens IDTokenVerifier
+
 	// EndSession, if not nil, is called by Logout once the session is over
 	// here, to end it in the person's browser, too: see BrowserLogout of
 	// package login. It gets the ID token that the login brought, or "".
@@ -155,6 +164,8 @@ func (c *Config) check() error {
 		return errors.New("freshtoken: Config.OAuth2.ClientID is empty: ClientAuth has to know whom to authenticate")
 	case c.RequireIss && c.Issuer == "":
 		return errors.New("freshtoken: Config.Issuer is empty: RequireIss has the answers to a login compared with it")
+	case c.IDTokens != nil && c.Issuer == "":
+		return errors.New("freshtoken: Config.Issuer is empty: IDTokens has the issuer of ID tokens compared with it")
 	case c.Lead < 0:
 		return fmt.Errorf("freshtoken: Config.Lead is negative (%v): it is how long before expiry to refresh; zero chooses", c.Lead)
 	case !utf8.ValidString(c.Session) || !utf8.ValidString(c.Issuer) || !utf8.ValidString(o.ClientID):

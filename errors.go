@@ -178,6 +178,7 @@ type RefreshError struct {
 	promptly bool // a first unknown outcome: try once more after RetryAfter
 	class    class
 	salvaged string // the refresh token of an otherwise unusable answer, until it is stored
+	idToken  string // of such an answer, until it is checked
 }
 
 // hide keeps secrets out of texts of the server, some of which repeat what they
@@ -231,6 +232,8 @@ func (e *RefreshError) words() (what, advice string) {
 	switch {
 	case e.foreign:
 		return "the server does not go on with the session", "it was begun with another client certificate than the one that is in use: go back to that one, or log in again"
+	case e.class == classMistaken:
+		return "the answer to a refresh is not for this session, and nothing of it was used", "log in again"
 	case e.Uncertain:
 		return "the server does not go on with the session, and does not clearly say why", "log in again"
 	case e.ended && e.Status != 0:

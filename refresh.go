@@ -88,7 +88,7 @@ func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token,
 			bad.Err = wrap(ErrBadToken, "%w", bad.Err)
 		}
 		e := unusable(bad.RefreshToken, bad.Err)
-		e.Status = answer.Status
+		e.Status, e.idToken = answer.Status, bad.IDToken
 		return nil, e
 	}
 	return tok, err
@@ -125,6 +125,7 @@ const (
 	classDenied        class = "denied"        // the grant is dead, in other words
 	classRefused       class = "refused"       // some other refusal
 	classConfiguration class = "configuration" // this client cannot be served
+	classMistaken      class = "mistaken"      // tokens of somebody else, or so it seems
 )
 
 // Error codes beyond those of RFC 6749, as found in the field.

@@ -43,6 +43,10 @@ type record struct {
 	AccessToken  string `json:"access_token,omitempty"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 
+	// LoginIDToken is the ID token that the session began with, if Extra has a
+	// newer one.
+	LoginIDToken string `json:"login_id_token,omitempty"`
+
 	// Thumbprint is that of the client certificate that the tokens were had
 	// with, to which they may be bound (RFC 8705 section 3); empty: none is known.
 	Thumbprint string `json:"thumbprint,omitempty"`
@@ -162,7 +166,7 @@ func (r *record) members() map[string]any {
 	return map[string]any{
 		"version": &r.Version, "binding": &r.Binding, "id": &r.ID, "generation": &r.Generation, "started": &r.Started,
 		"origin": &r.Origin, "origin_access": &r.OriginAccess, "ended": &r.Ended,
-		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken, "thumbprint": &r.Thumbprint,
+		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken, "login_id_token": &r.LoginIDToken, "thumbprint": &r.Thumbprint,
 		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn, "extra": &r.Extra,
 		"mark": &r.Mark, "pause": &r.Pause, "forced": &r.Forced, "overtaken": &r.Overtaken, "padding": &r.Padding,
 	}
@@ -256,7 +260,7 @@ func (r *record) marked(now time.Time) *record {
 	if at := r.interrupted(); !at.IsZero() {
 		m.At = at
 	}
-	room := 1024 + len(r.AccessToken) + len(r.RefreshToken)
+	room := 1024 + len(r.AccessToken) + len(r.RefreshToken) + len(r.Extra["id_token"])
 	return r.with(func(c *record) { c.Mark, c.Padding = m, strings.Repeat(".", room) })
 }
 

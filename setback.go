@@ -52,6 +52,10 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	case classEnded:
 		e.Interrupted = interrupted
 		return s.ended(r, e)
+	case classMistaken: // the server has taken the refresh token, which it may have spent
+		next.Mark = r.Mark
+		t.mistaken = e.Err
+		d = max(d, uncertainPause)
 	case classDenied, classRefused:
 		e.Interrupted = interrupted
 		if e.class == classDenied || p.Failures >= maxRefusals {
@@ -95,7 +99,7 @@ func (s *Source) untilExpiry(d time.Duration, now time.Time) time.Duration {
 // explain says in e what a pause of this kind means.
 func (p *pause) explain(e *RefreshError) {
 	switch p.Class {
-	case classDenied:
+	case classDenied, classMistaken:
 		e.ended, e.Uncertain, e.Temporary = true, true, false
 	case classRefused:
 		e.ended = p.Failures >= maxRefusals
@@ -117,7 +121,13 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 		s.postpone(left)
 		return true, nil
 	}
-	return true, s.fail(p.failure(s.inTurn.session), left)
+	e := p.failure(s.inTurn.session)
+	if p.Class == classMistaken {
+		if e.Err = s.inTurn.mistaken; e.Err == nil {
+			e.Err = errors.New("so another process has found")
+		}
+	}
+	return true, s.fail(e, left)
 }
 
 // resting returns r with the pause that the server asked for, if a stored record

@@ -79,6 +79,9 @@ func (d Device) authenticate(ctx context.Context, cfg *freshtoken.Config) (*oaut
 	ctx, cancel := context.WithCancel(ctx)
 	asked := ask(func() error { return d.Prompt.show(ctx, p.shown) })
 	tok, err := p.poll(ctx, cfg, asked)
+	if err == nil { // there is no nonce in this flow
+		err = expectation{}.check(ctx, cfg, tok)
+	}
 	cancel()
 	asked.leave()
 	if err == nil {

@@ -32,8 +32,8 @@ type Loopback struct {
 	// Params are further parameters of the authorization request, such as
 	// login_hint, prompt, or resource, which goes into the token request, too.
 	// Those that make up the login are not for the program to set: client_id,
-	// response_type, response_mode, redirect_uri, state, those of PKCE, and
-	// scope, which is Config.OAuth2.Scopes.
+	// response_type, response_mode, redirect_uri, state, those of PKCE, scope,
+	// which is Config.OAuth2.Scopes, and with Config.IDTokens nonce.
 	Params url.Values
 
 	// AccessTypeOffline asks for a refresh token by access_type=offline, for
@@ -104,6 +104,7 @@ type authorization struct {
 	endpoint        *url.URL
 	form            url.Values
 	state, verifier string
+	idToken         expectation
 }
 
 // begin makes the authorization request, but for the redirect URI.
@@ -122,7 +123,15 @@ func (l Loopback) begin(cfg *freshtoken.Config) (*authorization, error) {
 	if err != nil {
 		return nil, errors.New("Config.OAuth2.Endpoint.AuthURL is no URL")
 	}
-	form, err := request(cfg, l.Params, l.AccessTypeOffline, authorizationParams...)
+	own := authorizationParams
+	if asksForIDToken(cfg) {
+		own = append(slices.Clone(own), "nonce")
+	}
+	form, err := request(cfg, l.Params, l.AccessTypeOffline, own...)
+	if err != nil {
+		return nil, err
+	}
+	idToken, err := expect(cfg, form)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +142,7 @@ func (l Loopback) begin(cfg *freshtoken.Config) (*authorization, error) {
 		form.Set("prompt", "consent")
 	}
 	// 130 random bits, and 256.
-	a := &authorization{endpoint: u, form: form, state: rand.Text(), verifier: oauth2.GenerateVerifier()}
+	a := &authorization{endpoint: u, form: form, state: rand.Text(), verifier: oauth2.GenerateVerifier(), idToken: idToken}
 	form.Set("client_id", cfg.OAuth2.ClientID)
 	form.Set("response_type", "code")
 	form.Set("state", a.state)
@@ -172,6 +181,9 @@ func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorizat
 		form["resource"] = resource // RFC 8707 section 2.2
 	}
 	tok, err := exchange(ctx, cfg, form, code, a.verifier)
+	if err == nil {
+		err = a.idToken.check(ctx, cfg, tok)
+	}
 	if err == nil {
 		err = checkRefreshToken(tok, l.AccessTokenOnly)
 	}

@@ -67,6 +67,7 @@ func (a *Answer) Refusal() *Refusal {
 type UnusableError struct {
 	Err          error
 	RefreshToken string // if the answer has a sound one
+	IDToken      string // if the answer has one: see IDToken
 }
 
 func (e *UnusableError) Error() string { return e.Err.Error() }
@@ -102,7 +103,7 @@ func (a *Answer) Token(start time.Time, acceptForm, assumeBearer bool) (*oauth2.
 		}
 	}
 	if err != nil {
-		return nil, &UnusableError{Err: err, RefreshToken: refresh}
+		return nil, &UnusableError{Err: err, RefreshToken: refresh, IDToken: IDToken(all)}
 	}
 	tok.RefreshToken = refresh
 	if n, ok := Number(all["expires_in"]); ok {
@@ -200,6 +201,16 @@ func Object(data []byte, all map[string]json.RawMessage) (repeated map[string]bo
 		return repeated, bad
 	}
 	return repeated, nil
+}
+
+// IDToken returns the ID token among the members of an answer; "" if there is
+// none. What is no string is returned as it is, since it is no ID token either.
+func IDToken(all map[string]json.RawMessage) string {
+	raw := all["id_token"]
+	if s, ok := Text(raw); ok || len(raw) == 0 || string(raw) == "null" {
+		return s
+	}
+	return string(raw)
 }
 
 // Text decodes a JSON string.

@@ -1,0 +1,66 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"golang.org/x/oauth2"
+)
+
+// An expectation is what the ID token of a login has to tell (OpenID Connect
+// Core section 3.1.3.7). The zero one expects nothing in particular.
+type expectation struct {
+	nonce string
+	since time.Time // when the person has to have authenticated
+}
+
+// asksForIDToken reports whether a login is to bring one that is checked.
+func asksForIDToken(cfg *freshtoken.Config) bool {
+	return cfg.IDTokens != nil && slices.Contains(cfg.OAuth2.Scopes, "openid")
+}
+
+// expect adds a nonce to an authorization request that asks for an ID token, and
+// reads its max_age.
+func expect(cfg *freshtoken.Config, form url.Values) (expectation, error) {
+	if !asksForIDToken(cfg) {
+		return expectation{}, nil
+	}
+	e := expectation{nonce: rand.Text()} // 130 random bits
+	form.Set("nonce", e.nonce)
+	if form.Has("max_age") {
+		seconds, err := strconv.ParseUint(form.Get("max_age"), 10, 31)
+		if err != nil {
+			return e, fmt.Errorf("the login's Params have a max_age that is not a number of seconds")
+		}
+		e.since = time.Now().Add(-time.Duration(seconds) * time.Second)
+	}
+	return e, nil
+}
+
+// check has Config.IDTokens check the ID token that a login has brought.
+func (e expectation) check(ctx context.Context, cfg *freshtoken.Config, tok *oauth2.Token) error {
+	if cfg.IDTokens == nil {
+		return nil
+	}
+	all, _ := tok.Extra(endpoint.AllMembers).(map[string]json.RawMessage)
+	raw := endpoint.IDToken(all)
+	if raw == "" && !asksForIDToken(cfg) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, grantTime)
+	defer cancel()
+	err := cfg.IDTokens.VerifyIDToken(ctx, *cfg, freshtoken.IDToken{
+		Raw: raw, AccessToken: tok.AccessToken, Nonce: e.nonce, AuthenticatedSince: e.since})
+	if err != nil && endpoint.Repeats(err.Error(), raw, tok.AccessToken, tok.RefreshToken, e.nonce) {
+		return fmt.Errorf("the ID token is not accepted, for a reason that is hidden, because it repeats a secret")
+	}
+	return err
+}
