@@ -21,6 +21,7 @@ type authCode struct {
 	client, redirectURI, challenge string
 	approval
 	offline bool
+	nonce   string
 	expires time.Time
 	spent   bool
 	fam     *family // nil until the code is redeemed
@@ -93,7 +94,7 @@ func (c *call) approve(query url.Values) Answer {
 	code := &authCode{
 		client: query.Get("client_id"), redirectURI: query.Get("redirect_uri"),
 		challenge: query.Get("code_challenge"), approval: s.approval,
-		expires: time.Now().Add(s.opt.CodeLifetime),
+		expires: time.Now().Add(s.opt.CodeLifetime), nonce: query.Get("nonce"),
 	}
 	if code.scopes == nil {
 		code.scopes = asked
@@ -269,7 +270,7 @@ func (c *call) grantCode(form url.Values) Answer {
 	}
 	s.stats.CodeLogins++
 	a := Answer{}
-	code.fam, a = c.begin(code.client, code.approval, code.offline)
+	code.fam, a = c.begin(code.client, code.approval, code.offline, code.nonce)
 	return a
 }
 
@@ -312,9 +313,10 @@ func (c *call) codeReuse(fam *family) Answer {
 
 // begin starts the session that a login yields, and answers with its first
 // tokens.
-func (c *call) begin(client string, by approval, offline bool) (*family, Answer) {
+func (c *call) begin(client string, by approval, offline bool, nonce string) (*family, Answer) {
 	s, now := c.s, time.Now()
 	fam := s.newFamily(client, by.subject, by.scopes)
+	fam.nonce = nonce
 	var rt *refreshToken
 	if offline {
 		rt = s.mintRefresh(fam, now)

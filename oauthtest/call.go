@@ -74,6 +74,8 @@ func (c *call) answer() Answer {
 		a = c.device()
 	case MetadataEndpoint:
 		a = c.metadata()
+	case KeysEndpoint:
+		a = c.keys()
 	default:
 		a = c.login()
 	}

@@ -149,7 +149,7 @@ func (c *call) grantDevice(form url.Values) Answer {
 	}
 	s.stats.DeviceLogins++
 	a := Answer{}
-	d.fam, a = c.begin(d.client, d.approval, s.opt.offline(d.form, d.scopes))
+	d.fam, a = c.begin(d.client, d.approval, s.opt.offline(d.form, d.scopes), "")
 	return a
 }
 

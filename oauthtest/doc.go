@@ -53,6 +53,10 @@
 //		fmt.Println(e.Arrived, e.Outcome) // authorization-pending, slow-down, granted
 //	}
 //
+// With [Options].IDTokens a login with the scope openid brings an ID token, and
+// refreshes bring more of them. [SetClaim] and [OmitClaim] make one of their claims
+// wrong, under a good signature.
+//
 // The server describes itself under /.well-known/, with [Server.BaseURL] as the
 // issuer; see Options.Metadata.
 //

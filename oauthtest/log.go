@@ -19,6 +19,7 @@ const (
 	AuthorizationEndpoint Endpoint = "authorization"
 	DeviceEndpoint        Endpoint = "device" // device authorization; polls are at the token endpoint
 	MetadataEndpoint      Endpoint = "metadata"
+	KeysEndpoint          Endpoint = "keys"
 )
 
 // An Outcome is what the server made of a request. It says nothing about
@@ -43,8 +44,8 @@ const (
 	AuthorizationPending Outcome = "authorization-pending" // token: a poll, and the user has not decided
 	SlowDown             Outcome = "slow-down"             // token: a poll that came too soon
 	Revoked              Outcome = "revoked"               // revocation: the token is dead now
-	Served               Outcome = "served"                // api, login, metadata: 200
-	NotFound             Outcome = "not-found"             // metadata: not in this place
+	Served               Outcome = "served"                // api, login, metadata, keys: 200
+	NotFound             Outcome = "not-found"             // metadata, keys: not in this place
 	NoToken              Outcome = "no-token"              // api: 401 without a token shown
 	InvalidToken         Outcome = "invalid-token"         // api: 401, the token is not live
 	InsufficientScope    Outcome = "insufficient-scope"    // api: 403
@@ -129,6 +130,7 @@ type Stats struct {
 	Polls                 int // device_code grants asked for with a code that was issued to the client
 	SlowDowns             int // of which came too soon
 	MetadataRequests      int
+	KeysRequests          int // requests for keys that got them
 
 	RevocationRequests int
 	Revocations        int // tokens that were alive and are no longer

@@ -50,6 +50,11 @@ func (c *call) metadata() Answer {
 	if strings.HasSuffix(s.opt.ClientAuth.Method, "_jwt") {
 		m.Add("token_endpoint_auth_signing_alg_values_supported", s.opt.signingAlgorithms())
 	}
+	if s.opt.IDTokens != "" {
+		m.Add("jwks_uri", s.base+"/jwks")
+		m.Add("id_token_signing_alg_values_supported", []string{s.opt.IDTokens})
+		m.Add("subject_types_supported", []string{"public"})
+	}
 	if alias := s.opt.ClientAuth.AliasHost; alias != "" {
 		at := "https://" + alias
 		m.Add("mtls_endpoint_aliases", map[string]string{"token_endpoint": at + "/token", "revocation_endpoint": at + "/revoke",

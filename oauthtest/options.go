@@ -93,6 +93,11 @@ type Options struct {
 	// says so in the metadata, as servers do that do not know RFC 9207.
 	OmitIss bool
 
+	// IDTokens is the algorithm by which ID tokens are signed: RS256, ES256 or
+	// EdDSA. A login with the scope openid then yields one, and so do its
+	// refreshes (OpenID Connect Core). Empty: there are none.
+	IDTokens string
+
 	// Metadata says where the server's metadata is.
 	Metadata MetadataPlace
 }
@@ -186,7 +191,8 @@ const (
 	// MetadataOAuth is /.well-known/oauth-authorization-server (RFC 8414).
 	MetadataOAuth
 	// MetadataOpenID is /.well-known/openid-configuration (OpenID Connect
-	// Discovery). The document promises no ID tokens: there are none.
+	// Discovery). The document promises no ID tokens unless Options.IDTokens
+	// is set.
 	MetadataOpenID
 	// MetadataNowhere answers 404 under both.
 	MetadataNowhere
@@ -201,6 +207,9 @@ func (o Options) complete() Options {
 	o.DeviceLifetime = cmp.Or(o.DeviceLifetime, 10*time.Minute)
 	o.PollInterval = cmp.Or(o.PollInterval, 5*time.Second)
 	o.completeAuth()
+	if o.IDTokens != "" && idTokenKeys[o.IDTokens] == nil {
+		panic("oauthtest: Options.IDTokens is none of the algorithms that the server knows")
+	}
 	o.OtherClients = maps.Clone(o.OtherClients)
 	o.Scopes = slices.Clone(o.Scopes)
 	if o.RedirectURIs == nil {

@@ -23,6 +23,7 @@ import (
 //	/device         the device authorization endpoint (RFC 8628)
 //	/revoke         the revocation endpoint (RFC 7009)
 //	/.well-known/…  its metadata (RFC 8414), see [Options].Metadata
+//	/jwks           the keys of its ID tokens, if it has any
 //	/api/           an API that wants a live Bearer token (RFC 6750)
 //	/login          a page of HTML, for APIs that redirect there and for
 //	                the users of devices
@@ -33,8 +34,8 @@ type Server struct {
 	// Token, Revocation and API make these endpoints misbehave.
 	Token, Revocation, API Faults
 
-	// Authorization, Device and Metadata do so during a login.
-	Authorization, Device, Metadata Faults
+	// Authorization, Device, Metadata and Keys do so during a login.
+	Authorization, Device, Metadata, Keys Faults
 
 	opt Options
 
@@ -207,6 +208,9 @@ func (s *Server) TokenURL() string { return s.BaseURL() + "/token" }
 // RevocationURL returns the URL of the revocation endpoint.
 func (s *Server) RevocationURL() string { return s.BaseURL() + "/revoke" }
 
+// KeysURL returns the URL of the keys that ID tokens are signed with.
+func (s *Server) KeysURL() string { return s.BaseURL() + "/jwks" }
+
 // LoginURL returns the URL of the page that answers 200 with HTML. It is also
 // where the users of devices are sent.
 func (s *Server) LoginURL() string { return s.BaseURL() + "/login" }
@@ -272,6 +276,8 @@ func endpointOf(path string) Endpoint {
 		return RevocationEndpoint
 	case path == oauthMetadata || path == openIDMetadata:
 		return MetadataEndpoint
+	case path == "/jwks":
+		return KeysEndpoint
 	case path == "/login":
 		return LoginPage
 	case path == "/api" || strings.HasPrefix(path, "/api/"):
@@ -300,6 +306,8 @@ func (s *Server) draw(ep Endpoint, r *http.Request) Fault {
 		return s.Device.draw(r)
 	case MetadataEndpoint:
 		return s.Metadata.draw(r)
+	case KeysEndpoint:
+		return s.Keys.draw(r)
 	}
 	return Fault{}
 }

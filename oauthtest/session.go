@@ -20,6 +20,8 @@ type family struct {
 	dead     bool
 	accesses []*accessToken
 	bound    string // thumbprint of the certificate that the refresh tokens are bound to
+	begun    time.Time
+	nonce    string // of the login, for its ID token
 }
 
 type refreshToken struct {
@@ -74,6 +76,9 @@ func (s *Server) Login(subject string, scopes ...string) *oauth2.Token {
 	if len(scopes) > 0 {
 		extra["scope"] = strings.Join(scopes, " ")
 	}
+	if id := s.idToken(at); id != "" {
+		extra["id_token"] = id
+	}
 	return tok.WithExtra(extra)
 }
 
@@ -117,7 +122,7 @@ func (s *Server) AccessAlive(accessToken string) bool {
 // The methods below are called with s.mu held.
 
 func (s *Server) newFamily(client, subject string, scopes []string) *family {
-	fam := &family{n: len(s.families) + 1, client: client, subject: subject, scopes: slices.Clone(scopes)}
+	fam := &family{n: len(s.families) + 1, client: client, subject: subject, scopes: slices.Clone(scopes), begun: time.Now()}
 	s.families = append(s.families, fam)
 	return fam
 }

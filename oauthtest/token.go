@@ -125,6 +125,9 @@ func (c *call) issue(at *accessToken, rt *refreshToken) Answer {
 	if len(at.scopes) > 0 {
 		m.Add("scope", strings.Join(at.scopes, " "))
 	}
+	if id := c.s.idToken(at); id != "" {
+		m.Add("id_token", id)
+	}
 	c.entry.IssuedAccess = Fingerprint(at.value)
 	return newAnswer(http.StatusOK, m)
 }
