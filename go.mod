@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/cli/browser v1.3.0
+	github.com/coreos/go-oidc/v3 v3.21.0
 	github.com/go-jose/go-jose/v4 v4.1.9
 	github.com/godbus/dbus/v5 v5.2.4
 	github.com/zalando/go-keyring v0.2.8
@@ -14,7 +15,4 @@ require (
 	golang.org/x/term v0.48.0
 )
 
-require (
-	github.com/coreos/go-oidc/v3 v3.21.0 // indirect
-	github.com/danieljoos/wincred v1.2.3 // indirect
-)
+require github.com/danieljoos/wincred v1.2.3 // indirect

@@ -41,6 +41,10 @@ type Metadata struct {
 	// assertions, such as "ES256".
 	TokenEndpointAuthSigningAlgValuesSupported []string
 
+	// IDTokenSigningAlgValuesSupported are the algorithms that ID tokens may be
+	// signed by, such as "RS256".
+	IDTokenSigningAlgValuesSupported []string
+
 	// MTLSEndpointAliases are where a client goes that presents a certificate
 	// (RFC 8705 section 5).
 	MTLSEndpointAliases Aliases
@@ -109,6 +113,7 @@ func parse(data []byte, issuer string, insecureHTTP bool) (*Metadata, error) {
 	m.TokenEndpointAuthMethodsSupported = in.list("token_endpoint_auth_methods_supported")
 	m.RevocationEndpointAuthMethodsSupported = in.list("revocation_endpoint_auth_methods_supported")
 	m.TokenEndpointAuthSigningAlgValuesSupported = in.list("token_endpoint_auth_signing_alg_values_supported")
+	m.IDTokenSigningAlgValuesSupported = in.list("id_token_signing_alg_values_supported")
 	m.MTLSEndpointAliases = in.aliases("mtls_endpoint_aliases")
 	m.CodeChallengeMethodsSupported = in.list("code_challenge_methods_supported")
 	m.AuthorizationResponseIssParameterSupported = in.flag("authorization_response_iss_parameter_supported")

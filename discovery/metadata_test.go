@@ -29,6 +29,7 @@ var lists = map[string]func(*discovery.Metadata) []string{
 	"grant_types_supported":                      func(m *discovery.Metadata) []string { return m.GrantTypesSupported },
 	"token_endpoint_auth_methods_supported":      func(m *discovery.Metadata) []string { return m.TokenEndpointAuthMethodsSupported },
 	"revocation_endpoint_auth_methods_supported": func(m *discovery.Metadata) []string { return m.RevocationEndpointAuthMethodsSupported },
+	"id_token_signing_alg_values_supported":      func(m *discovery.Metadata) []string { return m.IDTokenSigningAlgValuesSupported },
 	"code_challenge_methods_supported":           func(m *discovery.Metadata) []string { return m.CodeChallengeMethodsSupported },
 }
 

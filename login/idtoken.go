@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"net/url"
 	"slices"
 	"strconv"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"github.com/freshtoken/freshtoken/internal/words"
 	"golang.org/x/oauth2"
 )
 
@@ -38,7 +39,7 @@ func expect(cfg *freshtoken.Config, form url.Values) (expectation, error) {
 	if form.Has("max_age") {
 		seconds, err := strconv.ParseUint(form.Get("max_age"), 10, 31)
 		if err != nil {
-			return e, fmt.Errorf("the login's Params have a max_age that is not a number of seconds")
+			return e, errors.New("the login's Params have a max_age that is not a number of seconds")
 		}
 		e.since = time.Now().Add(-time.Duration(seconds) * time.Second)
 	}
@@ -59,8 +60,11 @@ func (e expectation) check(ctx context.Context, cfg *freshtoken.Config, tok *oau
 	defer cancel()
 	err := cfg.IDTokens.VerifyIDToken(ctx, *cfg, freshtoken.IDToken{
 		Raw: raw, AccessToken: tok.AccessToken, Nonce: e.nonce, AuthenticatedSince: e.since})
-	if err != nil && endpoint.Repeats(err.Error(), raw, tok.AccessToken, tok.RefreshToken, e.nonce) {
-		return fmt.Errorf("the ID token is not accepted, for a reason that is hidden, because it repeats a secret")
+	switch {
+	case err == nil:
+		return nil
+	case endpoint.Repeats(err.Error(), raw, tok.AccessToken, tok.RefreshToken, e.nonce):
+		return errors.New("the ID token is not accepted, for a reason that is hidden, because it repeats a secret")
 	}
-	return err
+	return words.Say(words.Text(err), err)
 }
