@@ -284,7 +284,11 @@ func (s *Source) ask(r *record, start time.Time) (grant, error) {
 	if err == nil && tok.AccessToken == "" {
 		err = wrap(ErrBadToken, "there is no access token")
 	}
-	wrong, passes := s.checkIDToken(r, idTokenOf(tok), tok)
+	access := tok.AccessToken
+	if err != nil {
+		access = ""
+	}
+	wrong, passes := s.checkIDToken(r, idTokenOf(tok), access, tok.RefreshToken)
 	switch {
 	case wrong != nil && !passes:
 		return grant{}, wrong
@@ -303,7 +307,7 @@ func (s *Source) salvageable(r *record, err error) error {
 	if !errors.As(err, &e) || e.idToken == "" {
 		return err
 	}
-	wrong, passes := s.checkIDToken(r, e.idToken, &oauth2.Token{RefreshToken: e.salvaged})
+	wrong, passes := s.checkIDToken(r, e.idToken, "", e.salvaged)
 	e.idToken = ""
 	if wrong == nil || passes {
 		return err

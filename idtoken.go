@@ -80,13 +80,14 @@ func idTokenOf(tok *oauth2.Token) string {
 }
 
 // checkIDToken has Config.IDTokens check the ID token of an answer to a refresh
-// of r, before anything of the answer is used. The result is nil if there is
-// nothing against it. passes says that it may be ours all the same.
-func (s *Source) checkIDToken(r *record, raw string, tok *oauth2.Token) (e *RefreshError, passes bool) {
+// of r, before anything of the answer is used: of access, which is empty if it is
+// of no use, and refresh. The result is nil if there is nothing against it. passes
+// says that it may be ours all the same.
+func (s *Source) checkIDToken(r *record, raw, access, refresh string) (e *RefreshError, passes bool) {
 	if s.cfg.IDTokens == nil || raw == "" || raw == r.firstIDToken() || raw == r.idToken() {
 		return nil, false // there is none, or no other than has been checked
 	}
-	t := IDToken{Raw: raw, AccessToken: tok.AccessToken, Refreshed: true, Login: r.firstIDToken()}
+	t := IDToken{Raw: raw, AccessToken: access, Refreshed: true, Login: r.firstIDToken()}
 	_, err := call(s, verifyTime, false, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.cfg.IDTokens.VerifyIDToken(ctx, s.cfg, t)
 	})
@@ -94,11 +95,11 @@ func (s *Source) checkIDToken(r *record, raw string, tok *oauth2.Token) (e *Refr
 		return nil, false
 	}
 	passes = unsettled(err)
-	if endpoint.Repeats(err.Error(), raw, t.Login, tok.AccessToken, tok.RefreshToken) {
+	if endpoint.Repeats(err.Error(), raw, t.Login, access, refresh) {
 		err = errors.New("hidden, because it repeats a secret")
 	}
 	if passes {
-		return unusable(tok.RefreshToken, err), true
+		return unusable(refresh, err), true
 	}
 	return &RefreshError{class: classMistaken, Err: err}, false
 }
