@@ -123,6 +123,7 @@ func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err err
 	}
 	e := p.failure(s.inTurn.session)
 	if p.Class == classMistaken {
+		e.Interrupted = time.Time{} // the server's answer has come
 		if e.Err = s.inTurn.mistaken; e.Err == nil {
 			e.Err = errors.New("so another process has found")
 		}

@@ -21,7 +21,7 @@ func inBubble(t *testing.T, name string, f func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 }
 
-func login(raw string) freshtoken.IDToken {
+func loginWith(raw string) freshtoken.IDToken {
 	return freshtoken.IDToken{Raw: raw, AccessToken: access, Nonce: nonce}
 }
 
@@ -68,20 +68,20 @@ func TestLogin(t *testing.T) {
 		inBubble(t, "OIDC-3.1.3.7: "+name, func(t *testing.T) {
 			srv := newServer(oauthtest.Options{})
 			c := with(good(srv), test.changes())
-			err := verifier(srv).VerifyIDToken(t.Context(), config(srv), login(sign(c)))
+			err := verifier(srv).VerifyIDToken(t.Context(), config(srv), loginWith(sign(c)))
 			wantErr(t, err, test.want)
 		})
 	}
 	inBubble(t, "OIDC-3.1.3.7: a nonce where none was sent", func(t *testing.T) {
 		srv := newServer(oauthtest.Options{})
-		id := login(sign(good(srv)))
+		id := loginWith(sign(good(srv)))
 		id.Nonce = ""
 		wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), id), openid.ErrNonce)
 	})
 	inBubble(t, "OIDC-3.1.3.7: max_age", func(t *testing.T) {
 		srv := newServer(oauthtest.Options{})
 		check := func(changes claims, since time.Duration) error {
-			id := login(sign(with(good(srv), changes)))
+			id := loginWith(sign(with(good(srv), changes)))
 			id.AuthenticatedSince = time.Now().Add(since)
 			return verifier(srv).VerifyIDToken(t.Context(), config(srv), id)
 		}
@@ -91,13 +91,13 @@ func TestLogin(t *testing.T) {
 	})
 	t.Run("OIDC-3.1.3.7: none was sent", func(t *testing.T) {
 		srv := newServer(oauthtest.Options{})
-		wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), login("")), openid.ErrMissing)
+		wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), loginWith("")), openid.ErrMissing)
 	})
 	t.Run("OIDC-3.1.3.7: Google's other issuer is Google's alone", func(t *testing.T) {
 		srv := newServer(oauthtest.Options{})
 		cfg := config(srv)
 		cfg.Issuer = "https://accounts.google.com"
-		id := login(sign(with(good(srv), claims{"iss": "accounts.google.com"})))
+		id := loginWith(sign(with(good(srv), claims{"iss": "accounts.google.com"})))
 		wantErr(t, verifier(srv).VerifyIDToken(t.Context(), cfg, id), nil)
 		wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), id), openid.ErrIssuer)
 	})
@@ -135,18 +135,18 @@ func TestSignature(t *testing.T) {
 		"claims in capitals are none of its own": {sign(with(c, claims{"ISS": "https://other.test"})), nil},
 	} {
 		t.Run("OIDC-3.1.3.7: "+name, func(t *testing.T) {
-			wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), login(test.raw)), test.want)
+			wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), loginWith(test.raw)), test.want)
 		})
 	}
 	t.Run("OIDC-3.1.3.7: nothing said means RS256", func(t *testing.T) {
 		rsa := oauthtest.New(oauthtest.Options{IDTokens: "RS256"})
 		v := &openid.Verifier{KeysURL: rsa.KeysURL()}
-		wantErr(t, v.VerifyIDToken(t.Context(), config(rsa), login(oauthtest.SignIDToken("RS256", good(rsa)))), nil)
-		wantErr(t, v.VerifyIDToken(t.Context(), config(rsa), login(sign(good(rsa)))), openid.ErrAlgorithm)
+		wantErr(t, v.VerifyIDToken(t.Context(), config(rsa), loginWith(oauthtest.SignIDToken("RS256", good(rsa)))), nil)
+		wantErr(t, v.VerifyIDToken(t.Context(), config(rsa), loginWith(sign(good(rsa)))), openid.ErrAlgorithm)
 	})
 	t.Run("OIDC-3.1.3.7: a list of nothing that will do accepts nothing", func(t *testing.T) {
 		v := &openid.Verifier{KeysURL: srv.KeysURL(), Algorithms: []string{"none", "HS256"}}
-		wantErr(t, v.VerifyIDToken(t.Context(), config(srv), login(sign(c))), openid.ErrAlgorithm)
+		wantErr(t, v.VerifyIDToken(t.Context(), config(srv), loginWith(sign(c))), openid.ErrAlgorithm)
 	})
 }
 
@@ -217,13 +217,13 @@ func TestKeys(t *testing.T) {
 			oauthtest.BigBody(2 << 20), oauthtest.Redirect(302, "https://evil.test/keys"), oauthtest.Stall(), oauthtest.Drop()} {
 			srv.Keys.Next(f)
 			start := time.Now()
-			err := v.VerifyIDToken(t.Context(), cfg, login(sign(good(srv))))
+			err := v.VerifyIDToken(t.Context(), cfg, loginWith(sign(good(srv))))
 			if wantErr(t, err, openid.ErrKeys); !temporary(err) || time.Since(start) > 10*time.Second {
 				t.Errorf("%s: after %v: %v", f.Name, time.Since(start), err)
 			}
 		}
 		for range 3 {
-			wantErr(t, v.VerifyIDToken(t.Context(), cfg, login(sign(good(srv)))), nil)
+			wantErr(t, v.VerifyIDToken(t.Context(), cfg, loginWith(sign(good(srv)))), nil)
 		}
 		if n := srv.Stats().KeysRequests; n != 2 { // the big one counts
 			t.Errorf("the keys were asked for %d times", n)
@@ -243,7 +243,7 @@ func TestKeys(t *testing.T) {
 	inBubble(t, "OIDC-12.2: a key that is at hand counts", func(t *testing.T) {
 		srv := newServer(oauthtest.Options{})
 		v, cfg := verifier(srv), config(srv)
-		wantErr(t, v.VerifyIDToken(t.Context(), cfg, login(sign(good(srv)))), nil)
+		wantErr(t, v.VerifyIDToken(t.Context(), cfg, loginWith(sign(good(srv)))), nil)
 		id := unknown(srv)
 		id.Raw = signBy(t, jose.ES256, otherKey(), map[jose.HeaderKey]any{"kid": alg}, with(good(srv), claims{"nonce": nil}))
 		wantErr(t, v.VerifyIDToken(t.Context(), cfg, id), openid.ErrSignature)
@@ -290,15 +290,15 @@ func TestKeys(t *testing.T) {
 		next := signBy(t, jose.ES256, otherKey(), map[jose.HeaderKey]any{"kid": "next"}, good(srv))
 		nameless := signBy(t, jose.ES256, otherKey(), nil, good(srv))
 		for _, raw := range []string{next, nameless} {
-			wantErr(t, v.VerifyIDToken(t.Context(), cfg, login(raw)), nil)
+			wantErr(t, v.VerifyIDToken(t.Context(), cfg, loginWith(raw)), nil)
 		}
-		wantErr(t, v.VerifyIDToken(t.Context(), cfg, login(sign(good(srv)))), openid.ErrSignature)
+		wantErr(t, v.VerifyIDToken(t.Context(), cfg, loginWith(sign(good(srv)))), openid.ErrSignature)
 	})
 	for name, url := range map[string]string{"nothing": "", "plain http": "http://oauth.test/jwks", "no URL": "jwks"} {
 		t.Run("OIDC-3.1.3.7: KeysURL is "+name, func(t *testing.T) {
 			srv := newServer(oauthtest.Options{})
 			v := &openid.Verifier{KeysURL: url, Algorithms: []string{alg}}
-			err := v.VerifyIDToken(t.Context(), config(srv), login(sign(good(srv))))
+			err := v.VerifyIDToken(t.Context(), config(srv), loginWith(sign(good(srv))))
 			if wantErr(t, err, openid.ErrKeys); err == nil || !strings.Contains(err.Error(), "Verifier.KeysURL") {
 				t.Errorf("got %v", err)
 			}
@@ -308,7 +308,7 @@ func TestKeys(t *testing.T) {
 		srv := newServer(oauthtest.Options{})
 		cfg := config(srv)
 		cfg.Issuer = ""
-		wantErr(t, verifier(srv).VerifyIDToken(t.Context(), cfg, login(sign(good(srv)))), openid.ErrKeys)
+		wantErr(t, verifier(srv).VerifyIDToken(t.Context(), cfg, loginWith(sign(good(srv)))), openid.ErrKeys)
 		if _, err := freshtoken.New(cfg); err == nil || errors.Is(err, openid.ErrKeys) || !strings.Contains(err.Error(), "Config.Issuer") {
 			t.Errorf("New: %v", err)
 		}
