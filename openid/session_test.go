@@ -259,6 +259,8 @@ func TestRefreshes(t *testing.T) {
 	})
 	inBubble(t, "OIDC-12.2: that of the login again is no new one, however old", func(t *testing.T) {
 		s := newSession(t, oauthtest.Options{})
+		time.Sleep(lifetime)
+		s.who()
 		s.srv.Token.Always(oauthtest.SetMember("id_token", `"`+s.first.Extra("id_token").(string)+`"`))
 		for range 3 {
 			time.Sleep(time.Hour)

@@ -213,6 +213,10 @@ func TestKeys(t *testing.T) {
 	inBubble(t, "OIDC-3.1.3.7: no login without keys, and one later", func(t *testing.T) {
 		srv := newServer(oauthtest.Options{})
 		v, cfg := verifier(srv), config(srv)
+		srv.Handle("evil.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.URL.Path = "/jwks"
+			srv.ServeHTTP(w, r)
+		}))
 		for _, f := range []oauthtest.Fault{oauthtest.Refuse(), oauthtest.Status(500), oauthtest.Status(404), oauthtest.HTML(200), oauthtest.JSON(200, "{}"),
 			oauthtest.BigBody(2 << 20), oauthtest.Redirect(302, "https://evil.test/keys"), oauthtest.Stall(), oauthtest.Drop()} {
 			srv.Keys.Next(f)
@@ -227,6 +231,12 @@ func TestKeys(t *testing.T) {
 		}
 		if n := srv.Stats().KeysRequests; n != 2 { // the big one counts
 			t.Errorf("the keys were asked for %d times", n)
+		}
+		id := unknown(srv)
+		id.Raw = signBy(t, jose.ES256, otherKey(), map[jose.HeaderKey]any{"kid": "next"}, with(good(srv), claims{"nonce": nil}))
+		wantErr(t, v.VerifyIDToken(t.Context(), cfg, id), nil) // by a key that the server may have by now
+		if n := srv.Stats().KeysRequests; n != 2 {
+			t.Errorf("a refresh asked for the keys")
 		}
 	})
 	inBubble(t, "OIDC-12.2: no refresh waits for keys where a certificate vouches", func(t *testing.T) {
