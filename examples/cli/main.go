@@ -4,6 +4,7 @@
 //   - a server that is known by its issuer alone (package discovery),
 //   - logins by the browser of this machine or on another device (package login),
 //   - several accounts (freshtoken.Sources),
+//   - who has logged in, if the server tells (package openid),
 //   - sealed files whose key the keyring holds, or, if that is what the person
 //     chose, is made of a passphrase (packages storage and keyring).
 //
@@ -22,6 +23,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +37,7 @@ import (
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/discovery"
 	"github.com/freshtoken/freshtoken/login"
+	"github.com/freshtoken/freshtoken/openid"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
 )
@@ -98,6 +101,9 @@ func (o *options) open(ctx context.Context) (*freshtoken.Sources, error) {
 		return nil, err
 	}
 	o.userinfo = server.UserinfoEndpoint
+	if server.JWKSURI != "" { // it does OpenID Connect
+		cfg.IDTokens = &openid.Verifier{KeysURL: server.JWKSURI, Algorithms: server.IDTokenSigningAlgValuesSupported}
+	}
 	return freshtoken.NewSources(cfg)
 }
 
@@ -123,17 +129,23 @@ func (o *options) login(ctx context.Context, accounts *freshtoken.Sources, promp
 	return nil
 }
 
-// whoami asks the API, or the server, who the account is. The client attaches
-// the token, refreshes it when that is due, and knows what to do about a 401.
+// whoami says who the account is: the ID token tells, or else the API, or the
+// server, is asked. The client attaches the token, refreshes it when that is due,
+// and knows what to do about a 401.
 func (o *options) whoami(ctx context.Context, accounts *freshtoken.Sources, out io.Writer) error {
+	src, err := accounts.Get(o.account)
+	if err != nil {
+		return err
+	}
+	if tok, err := src.Token(ctx); err == nil && o.API == "" {
+		if who, err := openid.ClaimsOf(tok); err == nil {
+			return json.NewEncoder(out).Encode(map[string]string{"sub": who.Subject, "name": who.Name, "email": who.Email})
+		}
+	}
 	address := cmp.Or(o.API, o.userinfo)
 	api, err := url.Parse(address)
 	if err != nil || api.Host == "" {
 		return errors.New("there is no address to ask: give -api https://api.example.com/me")
-	}
-	src, err := accounts.Get(o.account)
-	if err != nil {
-		return err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/freshtoken/freshtoken/internal/mark"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
+	"github.com/freshtoken/freshtoken/openid"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
 )
@@ -202,6 +203,25 @@ func TestUserinfo(t *testing.T) {
 	h.fails([]string{"no address to ask"}, "whoami", "-passphrase-file", h.passphrase)
 	if n := first.Stats().APIRequests; n != before {
 		t.Error("one server's token went to another's API")
+	}
+}
+
+// A server that does OpenID Connect says at the login who it was, and is not asked
+// again.
+func TestWhoami(t *testing.T) {
+	h := newHome(t)
+	h.srv = oauthtest.New(oauthtest.Options{IDTokens: "ES256"})
+	t.Cleanup(h.srv.Start())
+	h.login("alice", h.loginArgs("-api", "", "-scope", "openid email")...)
+	before := len(h.srv.Log())
+	want(t, h.works("whoami"), `"sub":"alice"`, `"email":"alice@example.com"`)
+	if n := len(h.srv.Log()); n != before {
+		t.Errorf("the server was asked %d times", n-before)
+	}
+	h.srv.Token.Next(oauthtest.SetClaim("aud", `"other"`))
+	err := run(t.Context(), h.loginArgs("-account", "second"), login.Prompt{Browse: h.browse}, new(bytes.Buffer))
+	if !errors.Is(err, openid.ErrAudience) {
+		t.Errorf("got error %v", err)
 	}
 }
 
