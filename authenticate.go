@@ -26,6 +26,7 @@ type Authenticator interface {
 	// which it does not modify, and returns the token of that login. It
 	// returns soon after ctx is done. Without a way to reach a person it fails
 	// at once. It must not ask the Source for a token, or it waits for itself.
+	// If cfg.IDTokens is set, it has it check the ID token of the login.
 	//
 	// An Authenticator that also has a method Elsewhere(context.Context) is
 	// told by it when the Source has waited for a second for another process

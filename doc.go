@@ -21,6 +21,9 @@
 // A client that authenticates by a key or a certificate, and not by a secret,
 // sets [Config.ClientAuth]: see package clientauth.
 //
+// A program that shows who is logged in sets [Config.IDTokens]: see package
+// openid.
+//
 // # How a session begins
 //
 // With login.Ensure, where a program wants it to: at its start, say, or in a

@@ -23,7 +23,8 @@ var (
 	// ErrSessionEnded: only a new login helps. As a rule the error is a
 	// *RefreshError: the server refused the refresh token, or there is none;
 	// when its Uncertain is true, the server's answer did not say clearly that
-	// the session is over, and the tokens stay stored. Otherwise what is stored
+	// the session is over, or was not for this session (Config.IDTokens), and the
+	// tokens stay stored. Otherwise what is stored
 	// is damaged, and the error matches ErrStore, too: SetToken sets it aside.
 	ErrSessionEnded = errors.New("the session has ended: log in again")
 
@@ -154,7 +155,8 @@ type RefreshError struct {
 	OutcomeUnknown bool
 
 	// Uncertain: the session counts as ended, but the server did not say so
-	// in terms that leave no doubt. The tokens stay stored, and the Source
+	// in terms that leave no doubt, or Config.IDTokens has refused its answer.
+	// The tokens stay stored, and the Source
 	// asks again after some minutes, if it is asked.
 	Uncertain bool
 
