@@ -56,6 +56,9 @@ type inTurn struct {
 	// mistaken is why the last answer of classMistaken was refused.
 	mistaken error
 
+	// observed is the attempt under way; nil: none is, or nobody wants to know.
+	observed *Attempt
+
 	// unused is the nonce of a mark whose refresh token was not sent after all.
 	unused string
 }
@@ -228,7 +231,7 @@ func (s *Source) refresh() error {
 		budget.Left--
 		marked.Forced = &budget
 	}
-	if err := s.put(marked); err != nil {
+	if err := s.write(StepMark, marked); err != nil {
 		t.session, t.unused = r, marked.Mark.Nonce
 		if !t.unsaved && !s.cfg.InsecureUnsaved {
 			return s.storeFailed(err) // nothing has been spent
@@ -237,7 +240,9 @@ func (s *Source) refresh() error {
 	t.storeFailures = 0
 	start := time.Now()
 	with := s.thumbprint()
+	end := s.step(StepRequest)
 	g, err := s.ask(marked, start)
+	end(err)
 	if err != nil {
 		e := refreshErrorOf(err, r.RefreshToken != "")
 		e.hide(r.RefreshToken, r.AccessToken, s.cfg.OAuth2.ClientSecret)
@@ -326,6 +331,7 @@ func (s *Source) succeeded(next *record, start time.Time) error {
 	err := s.put(next)
 	v := s.show(func(v *view) { v.rejected, v.freshUntil = false, v.due }) // the server stands by it
 	s.emit(EventRefreshed, nil)
+	s.outcome(OutcomeRefreshed)
 	if err != nil {
 		s.emit(EventNotPersisted, err)
 	}
@@ -337,12 +343,17 @@ func (s *Source) succeeded(next *record, start time.Time) error {
 }
 
 // put makes r the session in memory and saves it.
-func (s *Source) put(r *record) error {
+func (s *Source) put(r *record) error { return s.write(StepSave, r) }
+
+// write is put, as a step of an attempt.
+func (s *Source) write(kind StepKind, r *record) error {
 	t := &s.inTurn
 	t.session = r
 	err := t.unread
 	if err == nil {
+		end := s.step(kind)
 		err = s.save(r, saveTime)
+		end(err)
 	}
 	if err != nil {
 		s.note(err)

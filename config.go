@@ -118,6 +118,12 @@ type Config struct {
 	// not block, because the goroutine that called it has work to do.
 	OnEvent func(Event)
 
+	// OnAttempt, if not nil, is told what each attempt to refresh, adopt or save
+	// the session took, once it is over: for metrics and traces. It is called in
+	// turn with OnEvent, and like it. See the module otel, which is an adapter
+	// for OpenTelemetry. Requests that find a valid token make no attempt.
+	OnAttempt func(Attempt)
+
 	// AcceptFormEncoded also understands token responses that are not JSON
 	// but form-encoded.
 	AcceptFormEncoded bool

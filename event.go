@@ -65,20 +65,18 @@ func (e Event) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// events delivers events one at a time and in order, from a goroutine of its
+// events delivers events and attempts one at a time and in order, from a goroutine of its
 // own, so that a receiver may take its time or call back into the Source.
 type events struct {
-	deliver func(Event) // nil: nobody listens
-
 	mu    sync.Mutex // guards queue and idle
-	queue []Event
+	queue []func()
 	idle  chan struct{} // closed when all is delivered; nil: it is, and nobody delivers
 }
 
-func (e *events) add(ev Event) {
+func (e *events) add(deliver func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.queue = append(e.queue, ev)
+	e.queue = append(e.queue, deliver)
 	if e.idle == nil {
 		e.idle = make(chan struct{})
 		go e.deliverAll()
@@ -94,10 +92,10 @@ func (e *events) deliverAll() {
 			e.mu.Unlock()
 			return
 		}
-		ev := e.queue[0]
+		deliver := e.queue[0]
 		e.queue = e.queue[1:]
 		e.mu.Unlock()
-		e.deliver(ev)
+		deliver()
 	}
 }
 

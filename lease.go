@@ -117,7 +117,9 @@ func (s *Source) acquire(limit time.Duration) (unlock func() error, err error) {
 		return nil, ErrClosed
 	}
 	defer s.stopWith(nil)
+	end := s.step(StepLock)
 	unlock, t.locking, err = s.lock(ctx, s.key)
+	end(err)
 	switch {
 	case err == nil:
 		return unlock, nil
@@ -200,13 +202,14 @@ func (s *Source) release(unlock func() error) {
 	} else {
 		t.saveFailures = 0
 	}
-	s.unlock(unlock)
+	end := s.step(StepUnlock)
+	end(s.unlock(unlock))
 }
 
 // unlock calls what Store.Lock returned, which may hang, too.
-func (s *Source) unlock(unlock func() error) {
+func (s *Source) unlock(unlock func() error) error {
 	if unlock == nil {
-		return
+		return nil
 	}
 	err := errExit
 	done := make(chan struct{})
@@ -214,18 +217,23 @@ func (s *Source) unlock(unlock func() error) {
 		defer close(done)
 		err = unlock()
 	}()
-	if !returned(done, saveTime) {
-		s.note(&storeError{"unlock the session", errHangs})
-	} else if err != nil {
-		// The lock dies with the process at the latest. Others may wait.
-		s.note(&storeError{"unlock the session", err})
+	failed := errHangs
+	if returned(done, saveTime) {
+		failed = err
 	}
+	if failed != nil {
+		// The lock dies with the process at the latest. Others may wait.
+		s.note(&storeError{"unlock the session", failed})
+	}
+	return failed
 }
 
 // load reads the stored record; nil means that there is none. Only a store that
 // says so positively is believed.
 func (s *Source) load(limit time.Duration) (*record, error) {
+	end := s.step(StepLoad)
 	r, err := s.cfg.binding().open(call(s, limit, false, func(ctx context.Context) ([]byte, error) { return s.store.Load(ctx, s.key) }))
+	end(err)
 	if r.loggedOut() {
 		s.inTurn.remember(r)
 	}

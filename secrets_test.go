@@ -99,6 +99,7 @@ func TestNothingShowsASecret(t *testing.T) {
 				cfg.HTTPClient = &http.Client{Transport: known}
 				cfg.RevocationURL = w.as.RevocationURL()
 				cfg.OnEvent = func(e freshtoken.Event) { show(e, &e) }
+				cfg.OnAttempt = func(a freshtoken.Attempt) { show(a, &a) }
 				src, err := freshtoken.New(cfg)
 				if err != nil {
 					t.Fatal(err)

@@ -50,7 +50,7 @@ func (s *Source) fly(why reason) <-chan singleflight.Result {
 		defer s.end()
 		s.turn <- struct{}{}
 		defer func() { <-s.turn }()
-		return nil, s.flight(why)
+		return nil, s.observed(why)
 	})
 }
 

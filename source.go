@@ -87,7 +87,6 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 		random: random,
 		jitter: random(),
 		turn:   make(chan struct{}, 1),
-		events: events{deliver: cfg.OnEvent},
 		status: Status{State: StateUnknown, Session: cfg.Session},
 	}
 	s.loginTurn = make(chan struct{}, 1)
@@ -276,8 +275,8 @@ func (s *Source) Logout(ctx context.Context) error {
 // Close ends the Source. It waits, for a minute and a half at most, for a refresh
 // that is under way and its save, and tries once more to save what could not be
 // saved; if that fails, the error is ErrNotPersisted. A login that is under way
-// is ended, and waited for three seconds; for Config.OnEvent to return from what
-// it has been told, it waits one. The session lives on in the store. Later calls of any method return ErrClosed, those of Close what the
+// is ended, and waited for three seconds; for Config.OnEvent and
+// Config.OnAttempt to return from what they have been told, it waits one. The session lives on in the store. Later calls of any method return ErrClosed, those of Close what the
 // first returned.
 func (s *Source) Close() error {
 	s.mu.Lock()
@@ -344,10 +343,11 @@ func (s *Source) note(err error) {
 }
 
 func (s *Source) emit(kind EventKind, err error) {
-	if s.events.deliver == nil {
+	if s.cfg.OnEvent == nil {
 		return
 	}
-	s.events.add(Event{Kind: kind, Time: time.Now(), Session: s.cfg.Session, Generation: s.Status().Generation, Err: public(err)})
+	ev := Event{Kind: kind, Time: time.Now(), Session: s.cfg.Session, Generation: s.Status().Generation, Err: public(err)}
+	s.events.add(func() { s.cfg.OnEvent(ev) })
 }
 
 // Format implements fmt.Formatter: no verb shows a token.

@@ -251,6 +251,7 @@ func (s *Source) adopt(stored *record) {
 	}
 	t.session, t.unsaved, t.dead = stored, false, ""
 	t.storeFailures, t.misfits = 0, 0
+	s.outcome(OutcomeAdopted)
 	var kind EventKind
 	switch alive := ours != nil && ours.Ended == nil; {
 	case s.current.Load() == nil:
