@@ -131,7 +131,7 @@ func millis(d time.Duration) string {
 func attributes(s tracetest.SpanStub) string {
 	all := make([]string, len(s.Attributes))
 	for i, kv := range s.Attributes {
-		all[i] = string(kv.Key) + "=" + kv.Value.Emit()
+		all[i] = string(kv.Key) + "=" + kv.Value.String()
 	}
 	return strings.Join(all, "   ")
 }
