@@ -1,0 +1,27 @@
+module github.com/freshtoken/freshtoken/examples/grpc
+
+go 1.26.0
+
+replace github.com/freshtoken/freshtoken => ../..
+
+require (
+	github.com/freshtoken/freshtoken v0.0.0-00010101000000-000000000000
+	golang.org/x/oauth2 v0.37.0
+	google.golang.org/grpc v1.85.0
+)
+
+require (
+	github.com/cli/browser v1.3.0 // indirect
+	github.com/danieljoos/wincred v1.2.3 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
+	github.com/godbus/dbus/v5 v5.2.4 // indirect
+	github.com/zalando/go-keyring v0.2.8 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.50.0 // indirect
+	golang.org/x/term v0.48.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
