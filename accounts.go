@@ -20,8 +20,8 @@ import (
 // refresh, or for its store lock. Make it with NewSources. It is safe for
 // concurrent use, and does not print its secrets.
 //
-// Config.OnEvent is called for all of them, for several at the same time:
-// Event.Session tells which. Config.Background keeps those sessions fresh whose
+// Config.OnEvent and Config.OnAttempt are called for all of them, for several at
+// the same time: Event.Session and Attempt.Session tell which. Config.Background keeps those sessions fresh whose
 // Source has been asked for.
 type Sources struct {
 	cfg Config // checked; its Session is empty

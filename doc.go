@@ -76,7 +76,7 @@
 // do about [ErrStore], the text says: free the disk, unlock the keyring, enter
 // the right passphrase. The others are for the developer. Transient failures do not
 // reach callers as long as the access token is valid. [Source.Status] and
-// [Config.OnEvent] tell what goes on beneath.
+// [Config.OnEvent] tell what goes on beneath, and [Config.OnAttempt] what it took.
 //
 // # What cannot be survived
 //
