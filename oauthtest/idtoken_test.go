@@ -19,7 +19,7 @@ import (
 func claimsOf(t *testing.T, srv *oauthtest.Server, tok *oauth2.Token, alg string) map[string]any {
 	t.Helper()
 	raw, _ := tok.Extra("id_token").(string)
-	sig, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+	sig, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func (k *keysFor) VerifySignature(ctx context.Context, raw string) ([]byte, erro
 
 func (k *keysFor) verify(ctx context.Context, raw string) ([]byte, error) {
 	alg := unchecked(raw)
-	sig, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+	sig, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 	if err != nil || len(sig.Signatures) != 1 {
 		return nil, fail(ErrMalformed, "it is no signed JWT: ask the server's operator")
 	}

@@ -44,6 +44,10 @@ const (
 	// skew is how far the clocks of this machine and of the server may differ.
 	skew = 5 * time.Minute
 
+	// delay is what rounding, and the way of a request, may add to how long ago a
+	// person has authenticated.
+	delay = 10 * time.Second
+
 	// maxAge is how long ago the ID token of a login may have been issued.
 	maxAge = time.Hour
 )
@@ -88,7 +92,7 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, cfg freshtoken.Config, t f
 // that may be. Nothing else of its header counts: a key that it brings along, or
 // points to, is not looked at.
 func (v *Verifier) algorithm(raw string) (string, error) {
-	sig, err := jose.ParseSigned(raw, v.algorithms())
+	sig, err := jose.ParseSignedCompact(raw, v.algorithms())
 	switch {
 	case err == nil && len(sig.Signatures) == 1:
 		return sig.Signatures[0].Header.Algorithm, nil
@@ -164,7 +168,7 @@ func (c *Claims) check(cfg *freshtoken.Config, t freshtoken.IDToken, alg string)
 		return nil
 	case c.AuthTime.IsZero():
 		return fail(ErrAuthTime, "it does not say when (auth_time), though the login asked for that by max_age: ask the server's operator")
-	case c.AuthTime.Before(t.AuthenticatedSince.Add(-skew)):
+	case c.IssuedAt.Sub(c.AuthTime) > time.Since(t.AuthenticatedSince)+delay: // by the server's own clock
 		return fail(ErrAuthTime, "that was longer ago than the login's max_age allows: log in again")
 	}
 	return nil

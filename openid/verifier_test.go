@@ -86,7 +86,10 @@ func TestLogin(t *testing.T) {
 			return verifier(srv).VerifyIDToken(t.Context(), config(srv), id)
 		}
 		wantErr(t, check(claims{"auth_time": at(-time.Hour)}, -time.Hour), nil)
-		wantErr(t, check(claims{"auth_time": at(-time.Hour - 6*time.Minute)}, -time.Hour), openid.ErrAuthTime)
+		wantErr(t, check(claims{"auth_time": at(-time.Hour - 11*time.Second)}, -time.Hour), openid.ErrAuthTime)
+		wantErr(t, check(claims{"auth_time": at(-30 * time.Second)}, 0), openid.ErrAuthTime)
+		early := at(-4 * time.Minute) // the server's clock is behind
+		wantErr(t, check(claims{"iat": early, "auth_time": early}, 0), nil)
 		wantErr(t, check(claims{"auth_time": nil}, -time.Hour), openid.ErrAuthTime)
 	})
 	t.Run("OIDC-3.1.3.7: none was sent", func(t *testing.T) {
