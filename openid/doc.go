@@ -30,9 +30,9 @@
 // there (section 12.2). If one of them is not, the server has mixed up two
 // sessions, or something answers in its place: nothing of the answer is used or
 // stored, and the session keeps what it had. The access token serves as long as it
-// lives; then callers get ErrSessionEnded with the reason, and Uncertain set, since
-// the old refresh token may work yet, and is tried again after five minutes, or be
-// spent.
+// lives; then callers get ErrSessionEnded with the reason, and Uncertain set: the
+// server may have spent the old refresh token, or not, and who asks after five
+// minutes has it tried again.
 //
 // The signature is checked with keys that are at hand, and no refresh waits for
 // others: what comes straight from the token endpoint, its certificate vouches for
