@@ -2,6 +2,7 @@ package freshtoken_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -132,6 +133,48 @@ func TestBackupBeforeALoginIsSaved(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A login that could not be saved yet follows what its program knew, though the
+// clock of the program that ended that was ahead.
+func TestLoginAfterALogoutFromTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		disk := &faulty{Store: w.store}
+		src := w.loggedIn(func(c *freshtoken.Config) { c.Store = disk })
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.restore(ahead(t, w.stored(), 30*24*time.Hour))
+		again := w.source(func(c *freshtoken.Config) { c.Store = disk })
+		_, err := again.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNoSession)
+		disk.set(func(f *faulty) { f.save = func() error { return errors.New("the disk fails") } })
+		tok := w.as.Login("alice")
+		wantErr(t, again.SetToken(t.Context(), tok), freshtoken.ErrNotPersisted)
+		disk.set(func(f *faulty) { f.save = nil })
+		time.Sleep(time.Minute)
+		for _, src := range []*freshtoken.Source{again, w.source()} {
+			if got := w.token(src); got.AccessToken != tok.AccessToken {
+				t.Error("the token is not that of the login")
+			}
+		}
+	})
+}
+
+// ahead returns a stored session whose beginning lies ahead.
+func ahead(t *testing.T, stored string, by time.Duration) string {
+	t.Helper()
+	var members map[string]any
+	if err := json.Unmarshal([]byte(stored), &members); err != nil {
+		t.Fatal(err)
+	}
+	members["started"] = time.Now().Add(by).UTC()
+	changed, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(changed)
 }
 
 // It is not taken for the work of a faster program, either, when the server has

@@ -49,6 +49,9 @@ func (s *Source) newSession(g grant, issued time.Time) *record {
 // it is.
 func (s *Source) started(fresh *record, err error) {
 	t := &s.inTurn
+	if r := t.session; err != nil && r != nil && !fresh.Started.After(r.Started) {
+		fresh.Started = r.Started.Add(1) // it follows what is known, though the clock of who began that may be ahead
+	}
 	t.session, t.base, t.unsaved, t.dead, t.unburied = fresh, time.Now(), err != nil, "", false
 	t.storeFailures, t.misfits = 0, 0
 	s.note(err)
