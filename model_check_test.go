@@ -353,12 +353,20 @@ func (h *modelHistory) checkGone(over modelSave, bad report) {
 			bad("p%d refreshed %s at %v, logged out at %v", s.Proc, short(s.Refresh), h.at(s.From), h.at(over.When))
 		}
 	}
+	// Another login with the same token is another session, which may be put back
+	// for who does not know of its Logout.
+	other := func(at moment) bool {
+		return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
+			return v.By != "" && v.Account == over.Account && v.When.Seq > over.When.Seq && v.When.Seq < at.Seq &&
+				v.Is.alive() && v.Is.family() == family && v.Is.ID != over.Was.ID
+		})
+	}
 	for _, out := range h.Calls {
 		if !out.loggedOut() || out.Proc != over.Proc || out.Account != over.Account || out.To.Seq < over.When.Seq {
 			continue
 		}
 		for _, c := range h.Calls {
-			if !c.Lost && c.Proc == out.Proc && c.Account == out.Account && c.Access != "" && familyOf(c.Access) == family && c.To.At.After(out.To.At) && back(c.To) {
+			if !c.Lost && c.Proc == out.Proc && c.Account == out.Account && c.Access != "" && familyOf(c.Access) == family && c.To.At.After(out.To.At) && back(c.To) && !other(c.To) {
 				bad("p%d handed out %s at %v, logged out at %v", c.Proc, short(c.Access), h.at(c.To), h.at(out.To))
 			}
 		}

@@ -100,6 +100,13 @@ func TestModelChecksFail(t *testing.T) {
 		h.Calls = append(h.Calls, modelCall{Proc: proc, Kind: "login", Given: given, From: when(80), To: when(81), Err: freshtoken.ErrNotPersisted})
 		h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 1, When: when(85), Is: h.Saves[0].Is})
 	}
+	// goBack has process 1 save an older record that was put back, after another
+	// login that could not be saved.
+	goBack := func(h *modelHistory) {
+		h.Mode.Backups = true
+		h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "login", Given: "rt-2-1-x", From: when(80), To: when(81), Err: freshtoken.ErrNotPersisted})
+		h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 1, When: when(85), Is: h.Saves[0].Is})
+	}
 	for _, tt := range []struct {
 		name   string
 		want   string // the invariant; empty: all is well
@@ -243,6 +250,16 @@ func TestModelChecksFail(t *testing.T) {
 			h.Saves = append(h.Saves, modelSave{Proc: 1, When: when(75), Is: next}, modelSave{When: when(80), Is: h.Saves[1].Is, By: "backup"})
 			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "token", From: when(81), To: when(82), Access: "at-1-2-x"})
 		}},
+		{"a backup of another login with the same token is taken up", "", func(h *modelHistory) {
+			logout(h)
+			h.Mode.Backups = true
+			first := h.Saves[1].Is
+			first.ID = "before"
+			h.Saves = append(h.Saves, modelSave{When: when(80), Is: first, By: "backup"})
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "token", From: when(81), To: when(82), Access: "at-1-2-x"})
+		}},
+		{"an older record is written after a login that was not saved", "never back", func(h *modelHistory) { goBack(h) }},
+		{"an older record is written, since clocks say that the login is older", "", func(h *modelHistory) { goBack(h); h.Mode.Clocks = true }},
 		{"a backup is taken up after the end of its session", "never back", func(h *modelHistory) { again(h, 1, "rt-2-1-x") }},
 		{"a backup is taken up by who has handed in its token since", "", func(h *modelHistory) { again(h, 1, "rt-1-1-x") }},
 		{"a backup is taken up since somebody else has handed in its token", "never back", func(h *modelHistory) { again(h, 2, "rt-1-1-x") }},

@@ -86,6 +86,7 @@ func (h *modelHistory) checkBack(bad report) {
 					continue // it knows better
 				case !l.saved || !l.is.alive() || !same && !over[l.is.ID]:
 				case !over[l.is.ID] && known.Ended && h.asked(b.Proc, account, l.is.Refresh, learned, l.when):
+				case !over[l.is.ID] && h.Mode.Clocks && h.replaced(b.Proc, account, l.is.family(), learned, l.when):
 				case over[l.is.ID], known.Ended && l.is.Generation < known.Generation:
 					bad("p%d saved %v at %v, and knew that the session was over", b.Proc, l.is, h.at(l.when))
 				case l.is.Generation < known.Generation:
@@ -95,6 +96,16 @@ func (h *modelHistory) checkBack(bad report) {
 			}
 		}
 	}
+}
+
+// replaced reports whether a process was handed in, in a time, a login with a
+// token of another family, and could not save it. If it then goes back to the
+// session before, because clocks that disagree say that this is the later one, it
+// has forgotten what that was like.
+func (h *modelHistory) replaced(proc, account, family int, from, to moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Kind == "login" && c.Proc == proc && c.Account == account && familyOf(c.Given) != family && c.Err != nil && c.To.Seq > from.Seq && c.From.Seq < to.Seq
+	})
 }
 
 // asked reports whether a program handed in a refresh token to a process in a
