@@ -190,10 +190,23 @@ func (a *Sources) Forget(ctx context.Context, name string) error {
 		switch {
 		case errors.Is(err, ErrClosed):
 		case err == nil, errors.Is(err, ErrNotRevoked):
-			return public(errors.Join(err, unnamed(s.Close()))) // retire has begun to
+			return public(errors.Join(err, unnamed(a.closing(ctx, s))))
 		default:
 			return public(err)
 		}
+	}
+}
+
+// closing waits for the end of a Source that retire closes, as long as ctx allows:
+// somebody who is being asked to log in may not let go at once.
+func (a *Sources) closing(ctx context.Context, s *Source) error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+		return nil
 	}
 }
 

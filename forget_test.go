@@ -11,6 +11,7 @@ import (
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/canary"
 	"github.com/freshtoken/freshtoken/oauthtest"
+	"golang.org/x/oauth2"
 )
 
 func TestForget(t *testing.T) {
@@ -193,6 +194,37 @@ func TestForget(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		gone(t, w, l, all, alice)
+	})
+	inBubble(t, "in time, though a login does not notice that it has been ended", func(t *testing.T) {
+		w, l, all := accounts(t, oauthtest.Options{})
+		alice := w.get(all, "alice")
+		left := make(chan struct{})
+		go alice.Authenticate(t.Context(), freshtoken.AuthenticatorFunc(func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
+			defer close(left)
+			time.Sleep(2 * time.Second)
+			return nil, errDeclined
+		}))
+		synctest.Wait()
+		start := time.Now()
+		if err := all.Forget(soon(t, time.Second), "alice"); err != nil {
+			t.Errorf("the session is gone: %v", err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("it took %v, and had a second", d)
+		}
+		if l.has(t, "alice") {
+			t.Error("the name is in the store")
+		}
+		_, err := alice.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrClosed)
+		if err := all.Close(); err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-left:
+		default:
+			t.Error("Close has not waited for the login")
+		}
 	})
 	inBubble(t, "during Close", func(t *testing.T) {
 		w, _, all, _ := two(t)
