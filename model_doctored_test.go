@@ -201,6 +201,13 @@ func TestModelChecksFail(t *testing.T) {
 		{"a token is made up", "accounts", func(h *modelHistory) { h.Calls[1].Access = "evil" }},
 		{"a deadline passes", "deadlines", func(h *modelHistory) { h.Calls[1].Deadline = when(63).At }},
 		{"a call takes for ever", "deadlines", func(h *modelHistory) { h.Calls[1].From = when(-400) }},
+		{"a login that an Authenticator brought is never saved", "", func(h *modelHistory) {
+			h.Saves = append(h.Saves, modelSave{Proc: 1, Account: 1, When: when(70)})
+			h.Asks = []*modelAsk{{Proc: 1, Account: 1, From: moment{when(70).At, 71}, To: when(80), Result: "succeeded", Given: "rt-3-1-x"}}
+			h.seq = 200
+			h.join()
+		}},
+		{"a login takes for ever", "deadlines", func(h *modelHistory) { h.Calls[0].From, h.Calls[0].To = when(-500), when(12) }},
 		{"two requests overlap", "budget", func(h *modelHistory) { resend(h, 2, 62); h.Sends[0].To = when(65) }},
 		{"Retry-After is ignored", "budget", func(h *modelHistory) {
 			s := resend(h, 2, 80)

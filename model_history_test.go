@@ -69,6 +69,7 @@ type modelCall struct {
 	Forget        bool   // a "logout" by Sources.Forget
 	Tries         int    // how often the request was sent
 	Alive         bool   // the server accepted Access when it was handed out
+	Brought       bool   // no call: a login that an Authenticator brought, until it is in the store
 }
 
 // modelSend is one request to the token endpoint, as its client sees it. Process
@@ -426,7 +427,7 @@ func (h *modelHistory) join() {
 		if a.Given == "" {
 			continue
 		}
-		c := modelCall{Proc: a.Proc, Account: a.Account, Kind: "login", From: a.To, To: h.now(), Given: a.Given, Err: errModelUnsaved}
+		c := modelCall{Proc: a.Proc, Account: a.Account, Kind: "login", From: a.To, To: h.now(), Given: a.Given, Err: errModelUnsaved, Brought: true}
 		for _, v := range h.Saves {
 			if v.Proc == a.Proc && v.By == "" && v.Is.family() == familyOf(a.Given) {
 				c.To, c.Err = v.When, nil

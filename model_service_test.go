@@ -35,7 +35,7 @@ func (h *modelHistory) checkDeadlines(bad report) {
 			limit = modelClosing
 		}
 		switch d := c.To.At.Sub(c.From.At); {
-		case c.Lost:
+		case c.Lost, c.Brought: // who brought a login does not wait until it is saved: a Logout may come first
 		case !c.Deadline.IsZero() && c.To.At.After(c.Deadline):
 			bad("p%d %s at %v returned %v after its deadline", c.Proc, c.Kind, h.at(c.From), c.To.At.Sub(c.Deadline))
 		case d > limit:
