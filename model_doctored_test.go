@@ -313,6 +313,15 @@ func TestModelChecksFail(t *testing.T) {
 		{"an event shows a token", "leaks", func(h *modelHistory) {
 			h.Events = []modelEvent{{Proc: 1, Event: freshtoken.Event{Err: errors.New(mark.New(mark.RefreshToken))}}}
 		}},
+		{"a caller sees a 401, for the Source is closed meanwhile", "", func(h *modelHistory) {
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "get", From: when(90), To: when(92), Status: 401, Tries: 1},
+				modelCall{Proc: 1, Kind: "close", From: when(91), To: when(93)})
+		}},
+		{"a caller sees a 401 though another Source is closed, or this one before", "calm", func(h *modelHistory) {
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "get", From: when(90), To: when(92), Status: 401, Tries: 1},
+				modelCall{Proc: 1, Kind: "close", From: when(89), To: when(93)},
+				modelCall{Proc: 1, Account: 1, Kind: "close", From: when(91), To: when(93)})
+		}},
 		{"the server refuses something", "calm", func(h *modelHistory) { h.Entries[0].Outcome = oauthtest.Expired }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

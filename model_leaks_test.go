@@ -34,5 +34,5 @@ func (h *modelHistory) shown(see func(proc int, what, text string)) {
 // formatted is what printing and encoding show of a value, at little cost.
 func formatted(v any) string {
 	data, _ := json.Marshal(v)
-	return fmt.Sprintf("%v %+v %#v %s", v, v, v, data)
+	return fmt.Sprintf("%+v %s", v, data)
 }

@@ -143,7 +143,7 @@ func (h *modelHistory) checkCalm(bad report) {
 		}
 		switch {
 		case c.Status == 401 && !c.OneShot && c.Tries == 1 && (c.Deadline.IsZero() || c.To.At.Before(c.Deadline)) && !h.disbelieved(c.Proc, c.Account, c.From.At.Add(-time.Minute), c.To.At) &&
-			!h.underAnother(c):
+			!h.underAnother(c) && !h.closedMeanwhile(c):
 			bad("p%d %s at %v got a 401 that one replay would have spared it", c.Proc, c.Kind, h.at(c.From))
 		case c.Err == nil, errors.Is(c.Err, freshtoken.ErrClosed):
 		case !c.Deadline.IsZero() && !c.To.At.Before(c.Deadline): // it had no more time
@@ -160,6 +160,14 @@ func (h *modelHistory) underAnother(c *modelCall) bool {
 	family := h.stored(c.Account, c.From).family()
 	return h.changing(c.Account, family, c.From, c.To) || slices.ContainsFunc(h.Signs, func(s modelSign) bool {
 		return s.Proc == c.Proc && s.Account == c.Account && s.From.Seq > c.From.Seq && s.To.Seq < c.To.Seq && familyOf(s.Access) != family
+	})
+}
+
+// closedMeanwhile reports whether the program began to close the Source of a call
+// before that returned: there is no token to replay a request with any more.
+func (h *modelHistory) closedMeanwhile(c *modelCall) bool {
+	return slices.ContainsFunc(h.Calls, func(end modelCall) bool {
+		return end.Kind == "close" && end.Proc == c.Proc && end.Account == c.Account && end.From.Seq > c.From.Seq && end.From.Seq < c.To.Seq
 	})
 }
 
