@@ -61,21 +61,28 @@ func Weave(kind Kind, text string) string {
 	return b.String()
 }
 
-// encoded are the forms in which the Sign is found, and what they are called.
-var encoded = func() map[string]string {
-	all := map[string]string{
-		strings.ToLower(Sign):                         "in small letters",
-		strings.Replace(Sign, "~", "%7E", 1):          "percent-encoded",
-		strings.Replace(Sign, "~", "%7e", 1):          "percent-encoded",
-		fmt.Sprintf("%x", Sign):                       "in hex",
-		fmt.Sprintf("%X", Sign):                       "in hex",
-		strings.Trim(fmt.Sprint([]byte(Sign)), "[]"):  "in numbers",
-		strings.Join(strings.Split(Sign, ""), "\x00"): "in UTF-16",
+// A form is the Sign as it is found, and what that is called.
+type form struct {
+	text []byte
+	how  string
+}
+
+// encoded are all forms but the Sign as it is.
+var encoded = func() []form {
+	all := []form{
+		{bytes.ToLower([]byte(Sign)), "a secret in small letters"},
+		{bytes.Replace([]byte(Sign), []byte("~"), []byte("%7E"), 1), "a secret percent-encoded"},
+		{bytes.Replace([]byte(Sign), []byte("~"), []byte("%7e"), 1), "a secret percent-encoded"},
+		{fmt.Appendf(nil, "%x", Sign), "a secret in hex"},
+		{fmt.Appendf(nil, "%X", Sign), "a secret in hex"},
+		{bytes.Trim(fmt.Append(nil, []byte(Sign)), "[]"), "a secret in numbers"},
+		{[]byte(strings.Join(strings.Split(Sign, ""), "\x00")), "a secret in UTF-16"},
 	}
 	for skip := range 3 { // base64 has three ways to begin
 		first, last := (8*skip+5)/6, 8*(skip+len(Sign))/6 // of the digits that depend on the Sign alone
 		for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-			all[enc.EncodeToString([]byte("???"[:skip] + Sign + "?????"))[first:last]] = "in base64"
+			text := enc.EncodeToString([]byte("???"[:skip] + Sign + "?????"))[first:last]
+			all = append(all, form{[]byte(text), "a secret in base64"})
 		}
 	}
 	return all
@@ -97,9 +104,9 @@ func In(text []byte) (found []string) {
 		}
 		rest = after
 	}
-	for form, how := range encoded {
-		if what := "a secret " + how; bytes.Contains(text, []byte(form)) && !slices.Contains(found, what) {
-			found = append(found, what)
+	for _, f := range encoded {
+		if bytes.Contains(text, f.text) && !slices.Contains(found, f.how) {
+			found = append(found, f.how)
 		}
 	}
 	slices.Sort(found)
@@ -108,18 +115,14 @@ func In(text []byte) (found []string) {
 
 // Hide puts a word for each secret into a text, and for what is around it.
 func Hide(text []byte) []byte {
-	forms := [][]byte{[]byte(Sign)}
-	for form := range encoded {
-		forms = append(forms, []byte(form))
-	}
-	for _, form := range forms {
+	for _, f := range append([]form{{[]byte(Sign), ""}}, encoded...) {
 		var b []byte
 		for {
-			i := bytes.Index(text, form)
+			i := bytes.Index(text, f.text)
 			if i < 0 {
 				break
 			}
-			end := i + len(form)
+			end := i + len(f.text)
 			for i > 0 && inSecret(text[i-1]) {
 				i--
 			}
