@@ -85,6 +85,7 @@ func startReader(t *testing.T, role string) (stop func() (reads int)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Skipf("cannot start a process here: %v", err)
 	}
@@ -109,6 +110,7 @@ func startReader(t *testing.T, role string) (stop func() (reads int)) {
 			}
 			t.Errorf("a reader says %q", lines.Text())
 		}
+		t.Errorf("a reader has ended by itself: %v, %v", lines.Err(), cmd.Wait())
 		return 0
 	}
 }
