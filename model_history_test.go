@@ -190,7 +190,6 @@ type modelIdle struct {
 // modelRecord is what the store holds for an account.
 type modelRecord struct {
 	Exists, Ended, LoggedOut bool
-	Paused                   bool // the server is left alone for a while
 	ID, Access, Refresh      string
 	Generation               uint64
 }
@@ -215,7 +214,6 @@ func parseModelRecord(data []byte) modelRecord {
 		Generation uint64
 		Access     string `json:"access_token"`
 		Refresh    string `json:"refresh_token"`
-		Pause      json.RawMessage
 		Ended      *struct {
 			LoggedOut bool `json:"logged_out"`
 			Never     bool
@@ -227,7 +225,7 @@ func parseModelRecord(data []byte) modelRecord {
 	if raw.Ended != nil && raw.Ended.Never {
 		return modelRecord{}
 	}
-	r := modelRecord{Exists: true, ID: raw.ID, Access: raw.Access, Refresh: raw.Refresh, Generation: raw.Generation, Paused: raw.Pause != nil}
+	r := modelRecord{Exists: true, ID: raw.ID, Access: raw.Access, Refresh: raw.Refresh, Generation: raw.Generation}
 	if raw.Ended != nil {
 		r.Ended, r.LoggedOut = true, raw.Ended.LoggedOut
 	}

@@ -393,11 +393,6 @@ func (w *modelWorld) finish() {
 		w.round(true)
 		time.Sleep(w.plan.server.AccessLifetime + time.Second)
 	}
-	if w.plan.mode.Clocks && w.paused() {
-		// A pause that a process wrote whose clock was ahead is believed, as long
-		// as it is, once that time has come.
-		time.Sleep(modelAhead)
-	}
 	for account := range modelAccounts {
 		rec := w.disk.record(account)
 		w.h.End[account].Living = rec.alive() && w.as.Alive(rec.Refresh)
@@ -414,18 +409,6 @@ func (w *modelWorld) finish() {
 	}
 	w.users.Wait()
 	w.leftovers()
-}
-
-// modelAhead is longer than a pause that is believed of a clock that is ahead.
-const modelAhead = 20 * time.Minute
-
-func (w *modelWorld) paused() bool {
-	for account := range modelAccounts {
-		if w.disk.record(account).Paused {
-			return true
-		}
-	}
-	return false
 }
 
 // idle looks at the Sources that should have kept themselves fresh.
