@@ -97,12 +97,18 @@ func newModelPlan(seed uint64) modelPlan {
 	}
 	p.ask = p.mode.Logins && r.IntN(2) == 0
 	p.plan(r)
+	if p.mode.Clocks { // what one has written down begins for another so much later
+		p.quiet += 2 * modelSkew
+	}
 	return p
 }
 
+// modelSkew is by how much a clock is wrong at most, unless it is by a month.
+const modelSkew = 10 * time.Minute
+
 // pickSkew is by how much a clock is wrong.
 func pickSkew(r *rand.Rand) time.Duration {
-	d := pick(r, 0, time.Second, 20*time.Second, 10*time.Minute, 30*24*time.Hour)
+	d := pick(r, 0, time.Second, 20*time.Second, modelSkew, 30*24*time.Hour)
 	return d * time.Duration(1-2*r.IntN(2))
 }
 
