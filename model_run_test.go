@@ -437,6 +437,9 @@ func (w *modelWorld) round(final bool) {
 			w.users.Go(func() {
 				w.ask(src, modelStep{do: "get"})
 				if final {
+					if w.plan.mode.Clocks { // one that is behind takes what it found in the store, for its replay, for fresh
+						w.ask(src, modelStep{do: "get"})
+					}
 					w.ask(src, modelStep{do: "final"})
 				}
 			})
