@@ -40,17 +40,17 @@ func TestClientAuthFails(t *testing.T) {
 		says      string
 		temporary bool
 	}{
-		"an error":                       {nil, broken, "this program cannot prove to the server which client it is: the key is gone", false},
-		"an error that passes":           {nil, failure{broken, true}, "the key is gone", true},
-		"an error that says otherwise":   {nil, failure{broken, false}, "the key is gone", false},
-		"an error of time":               {nil, fmt.Errorf("asking: %w", context.DeadlineExceeded), "asking", true},
-		"a parameter that is there":      {url.Values{"grant_type": {"x"}}, nil, `"grant_type"`, false},
-		"the refresh token":              {url.Values{"refresh_token": {"x"}}, nil, `"refresh_token"`, false},
-		"the client ID":                  {url.Values{"client_id": {"x"}}, nil, `"client_id"`, false},
-		"a secret":                       {url.Values{"client_secret": {"x"}}, nil, `"client_secret"`, false},
-		"R6749-3.2: an empty parameter":  {url.Values{"client_assertion": {""}}, nil, `"client_assertion"`, false},
-		"R6749-3.2: one without a value": {url.Values{"client_assertion": {}}, nil, `"client_assertion"`, false},
-		"R6749-3.2: one twice":           {url.Values{"client_assertion": {"a", "b"}}, nil, `"client_assertion"`, false},
+		"an error":                     {nil, broken, "this program cannot prove to the server which client it is: the key is gone", false},
+		"an error that passes":         {nil, failure{broken, true}, "the key is gone", true},
+		"an error that says otherwise": {nil, failure{broken, false}, "the key is gone", false},
+		"an error of time":             {nil, fmt.Errorf("asking: %w", context.DeadlineExceeded), "asking", true},
+		"a parameter that is there":    {url.Values{"grant_type": {"x"}}, nil, `"grant_type"`, false},
+		"the refresh token":            {url.Values{"refresh_token": {"x"}}, nil, `"refresh_token"`, false},
+		"the client ID":                {url.Values{"client_id": {"x"}}, nil, `"client_id"`, false},
+		"a secret":                     {url.Values{"client_secret": {"x"}}, nil, `"client_secret"`, false},
+		"an empty parameter":           {url.Values{"client_assertion": {""}}, nil, `"client_assertion"`, false},
+		"one without a value":          {url.Values{"client_assertion": {}}, nil, `"client_assertion"`, false},
+		"one twice":                    {url.Values{"client_assertion": {"a", "b"}}, nil, `"client_assertion"`, false},
 	} {
 		inBubble(t, name, func(t *testing.T) {
 			w, src := expired(t, oauthtest.Options{}, proving(test.params, test.err))

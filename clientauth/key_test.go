@@ -114,8 +114,8 @@ func TestBadKeys(t *testing.T) {
 		want     error
 		says     string
 	}{
-		"R7518-3.3: RSA below 2048 bits":     {pkcs8(weakRSA()), "", clientauth.ErrKeyTooShort, "2048 bits"},
-		"R7518-3.3: and as a JWK":            {jwk(weakRSA()), "", clientauth.ErrKeyTooShort, "2048 bits"},
+		"RSA below 2048 bits":                {pkcs8(weakRSA()), "", clientauth.ErrKeyTooShort, "2048 bits"},
+		"and as a JWK":                       {jwk(weakRSA()), "", clientauth.ErrKeyTooShort, "2048 bits"},
 		"another curve":                      {pkcs8(p384Key()), "", clientauth.ErrKeyType, "P-256"},
 		"another curve, as a JWK":            {jwk(p384Key()), "", clientauth.ErrKeyType, "P-256"},
 		"a key that signs nothing":           {pkcs8(x25519), "", clientauth.ErrKeyType, "signs nothing"},
@@ -197,15 +197,15 @@ func TestNewKey(t *testing.T) {
 		signer crypto.Signer
 		want   error
 	}{
-		"nil":                            {nil, clientauth.ErrNoKey},
-		"a nil pointer":                  {none, clientauth.ErrNoKey},
-		"R7518-3.3: RSA below 2048 bits": {weakRSA(), clientauth.ErrKeyTooShort},
-		"another curve":                  {p384Key(), clientauth.ErrKeyType},
-		"a public key of its own kind":   {signerFunc{public: "x"}, clientauth.ErrKeyType},
-		"RSA":                            {rsaKey(), nil},
-		"EC":                             {ecKey(), nil},
-		"Ed25519":                        {edKey(), nil},
-		"one kept elsewhere":             {signerFunc{public: ecKey().Public()}, nil},
+		"nil":                          {nil, clientauth.ErrNoKey},
+		"a nil pointer":                {none, clientauth.ErrNoKey},
+		"RSA below 2048 bits":          {weakRSA(), clientauth.ErrKeyTooShort},
+		"another curve":                {p384Key(), clientauth.ErrKeyType},
+		"a public key of its own kind": {signerFunc{public: "x"}, clientauth.ErrKeyType},
+		"RSA":                          {rsaKey(), nil},
+		"EC":                           {ecKey(), nil},
+		"Ed25519":                      {edKey(), nil},
+		"one kept elsewhere":           {signerFunc{public: ecKey().Public()}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := clientauth.NewKey(test.signer); !errors.Is(err, test.want) {
