@@ -162,6 +162,10 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 		return true, s.storeFailed(err)
 	}
 	t.unburied = s.isDead(stored)
+	if t.unburied && t.unsaved && stored.isFrom(t.session) && stored.Generation >= t.session.Generation {
+		// A login was handed in again after a Logout, and neither could be stored.
+		t.session, t.base = stored.under(t.session), time.Now()
+	}
 	switch verdict := reconcile(t.session, !t.unsaved, stored); {
 	case t.unburied:
 		s.adopt(stored)

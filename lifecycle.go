@@ -121,7 +121,7 @@ func (s *Source) replace(fresh *record) (known bool, err error) {
 		// A Logout that the store was not told of, or that somebody undid there,
 		// and now this login undoes it. What is stored is newer all the same: the
 		// token of the login may be spent.
-		*fresh = *stored.with(func(c *record) { c.ID, c.Started = fresh.ID, fresh.Started })
+		*fresh = *stored.under(fresh)
 	}
 	return false, s.save(fresh, personTime)
 }

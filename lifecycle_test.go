@@ -283,6 +283,25 @@ func TestLoginHandedInAgainAfterLogout(t *testing.T) {
 		f.set(up)
 		again(t, w, tok, src, other)
 	})
+	inBubble(t, "the store is down when it is handed in, too", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+		other := w.source()
+		f := w.faults()
+		src := w.source()
+		tok := w.login(src)
+		f.set(down)
+		wantErr(t, src.Logout(t.Context()), freshtoken.ErrStore)
+		time.Sleep(lifetime)
+		w.usable(other)
+		wantErr(t, src.SetToken(t.Context(), tok), freshtoken.ErrNotPersisted)
+		f.set(up)
+		for range 3 {
+			time.Sleep(lifetime) // saves are tried again
+			for _, src := range []*freshtoken.Source{src, other, w.source()} {
+				wantAlive(t, w, src)
+			}
+		}
+	})
 	inBubble(t, "another program has still to write its Logout down", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
 		src := w.source()

@@ -290,6 +290,12 @@ func (r *record) isFrom(login *record) bool {
 	return r.Ended == nil && login.Ended == nil && r.Origin != "" && r.Origin == login.Origin && !renewed
 }
 
+// under returns r as the session of a login that goes back to the same tokens: a
+// Logout of the one before is not about that.
+func (r *record) under(login *record) *record {
+	return r.with(func(c *record) { c.ID, c.Started = login.ID, login.Started })
+}
+
 // credential returns what the session's next refresh rests on.
 func (r *record) credential() string {
 	if r.RefreshToken != "" {
