@@ -3,12 +3,10 @@
 package keyring_test
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
-	"strings"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +15,10 @@ import (
 )
 
 const stoppedEnv = "FRESHTOKEN_TEST_STOPPED"
+
+// stopTime is how long the program is stopped: much longer than its calls may
+// take.
+const stopTime = 2 * time.Second
 
 // A program that was stopped in the middle of a call, for longer than the call
 // may take, reads the answer that is waiting for it when it goes on. The keyring
@@ -30,42 +32,42 @@ func TestStoppedInACall(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestStoppedInACall$", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), stoppedEnv+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // should this test end, the system ends what is stopped
-	out, err := cmd.StdoutPipe()
+	out, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	goesOn := make(chan struct{})
-	go func() { // the first signal may come before the stop
-		defer close(goesOn)
-		for {
-			select {
-			case <-time.After(time.Second):
-				cmd.Process.Signal(syscall.SIGCONT)
-			case <-ended:
-				return
-			}
+	defer cmd.Process.Release()
+	stops := 0
+	var status syscall.WaitStatus
+	for { // until it has stopped, or ended
+		_, err := syscall.Wait4(cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		if err == syscall.EINTR {
+			continue
 		}
-	}()
-	var text strings.Builder
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		fmt.Fprintln(&text, lines.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !status.Stopped() {
+			break
+		}
+		stops++
+		<-time.After(stopTime)
+		cmd.Process.Signal(syscall.SIGCONT)
 	}
-	err = cmd.Wait()
-	close(ended)
-	<-goesOn
-	if err != nil {
-		t.Errorf("%v: %s", err, &text)
+	if text, err := os.ReadFile(out.Name()); err != nil || status.ExitStatus() != 0 || stops == 0 {
+		t.Errorf("stopped %d times, status %d, %v: %s", stops, status.ExitStatus(), err, text)
 	}
 }
 
 // stopInACall is the program: it stops itself in every call of a Save.
 func stopInACall(t *testing.T) {
 	f := newFake()
-	s, err := keyring.NewGate(f, nil).NewStore(limit, "app", keyring.Options{Timeout: 200 * time.Millisecond, LockDir: os.Getenv(stoppedEnv)})
+	s, err := keyring.NewGate(f, nil).NewStore(limit, "app", keyring.Options{Timeout: 500 * time.Millisecond, LockDir: os.Getenv(stoppedEnv)})
 	if err != nil {
 		t.Fatal(err)
 	}
