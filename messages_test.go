@@ -269,7 +269,7 @@ func wrongPassphrase(t *testing.T) string {
 func needFileLocks(t *testing.T, err error) {
 	t.Helper()
 	if runtime.GOOS == "js" {
-		t.Skip(err)
+		t.Skipf("this system has no file locks: %v", err)
 	}
 	t.Fatal(err)
 }

@@ -67,7 +67,7 @@ func TestTokenDoesNotAllocate(t *testing.T) {
 	}
 	everyPeer(t, results, append(values, "serial.allocs", "serial.bytes")...)
 	if raceDetector {
-		t.Skip("the race detector allocates")
+		t.Skip("the race detector allocates: run without -race")
 	}
 	for _, p := range ours {
 		if v := results[p.Name].Values; v["serial.allocs"] != 0 || v["serial.bytes"] > slack {
@@ -86,7 +86,7 @@ func TestRoundTripAllocatesNoMoreThanAShallowCopy(t *testing.T) {
 	}
 	everyPeer(t, results, values...)
 	if raceDetector {
-		t.Skip("the race detector allocates")
+		t.Skip("the race detector allocates: run without -race")
 	}
 	floor, ok := results["floor: atomic token, shallow copy"]
 	if !ok {

@@ -22,9 +22,6 @@ var libraries = []peers.Peer{peers.Freshtoken, peers.FreshtokenBackground, peers
 // The page and the pictures of bench/run.json are those in docs.
 func TestStoredRun(t *testing.T) {
 	run, err := measure.Read("../run.json")
-	if os.IsNotExist(err) {
-		t.Skip("bench/run.json is not there: go run . -o run.json makes it")
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ const (
 func main() {
 	out := flag.String("o", "trace.svg", "`file` to write")
 	flag.Parse()
-	spans, err := refresh(context.Background())
+	spans, err := refresh(context.Background(), answerTime, holdTime)
 	if err == nil {
 		err = os.WriteFile(*out, draw(spans), 0o644)
 	}
@@ -43,11 +43,12 @@ func main() {
 	}
 }
 
-// refresh makes one, and returns its spans.
-func refresh(ctx context.Context) (spans []tracetest.SpanStub, err error) {
+// refresh makes one, and returns its spans. The server takes a while to answer,
+// and another program keeps the lock for another.
+func refresh(ctx context.Context, answer, hold time.Duration) (spans []tracetest.SpanStub, err error) {
 	srv := oauthtest.New(oauthtest.Options{})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(answerTime)
+		time.Sleep(answer)
 		srv.ServeHTTP(w, r)
 	}))
 	defer web.Close()
@@ -71,7 +72,7 @@ func refresh(ctx context.Context) (spans []tracetest.SpanStub, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := once(ctx, src, files, srv); err != nil {
+	if err := once(ctx, src, files, srv, hold); err != nil {
 		return nil, errors.Join(err, src.Close())
 	}
 	if err := src.Close(); err != nil { // delivers what is to be told
@@ -84,7 +85,7 @@ func refresh(ctx context.Context) (spans []tracetest.SpanStub, err error) {
 }
 
 // once logs in and has the token replaced, while another program has the lock.
-func once(ctx context.Context, src *freshtoken.Source, files *storage.File, srv *oauthtest.Server) error {
+func once(ctx context.Context, src *freshtoken.Source, files *storage.File, srv *oauthtest.Server, hold time.Duration) error {
 	if err := src.SetToken(ctx, srv.Login("alice")); err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func once(ctx context.Context, src *freshtoken.Source, files *storage.File, srv 
 		return err
 	}
 	freed := make(chan error, 1)
-	time.AfterFunc(holdTime, func() { freed <- unlock() })
+	time.AfterFunc(hold, func() { freed <- unlock() })
 	_, err = src.Refresh(ctx, nil)
 	return errors.Join(err, <-freed)
 }

@@ -12,7 +12,7 @@ import (
 // The picture is made of a refresh that takes place, is whole, and has every
 // step in it, within its bounds.
 func TestPicture(t *testing.T) {
-	spans, err := refresh(t.Context())
+	spans, err := refresh(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
