@@ -221,15 +221,18 @@ func (s *Source) refresh() error {
 	}
 	marked := r.marked(now)
 	foreign := s.foreign(r)
-	if foreign && r.Lifetime > 0 && now.Before(r.Issued.Add(r.Lifetime)) || v.rejected && v.age(now) < s.dueAge(r) { // only the API's rejection asks for it
+	rejected := v.rejected && v.age(now) < s.dueAge(r)
+	ofAnother := foreign && (r.Lifetime == 0 || now.Before(r.Issued.Add(r.Lifetime)))
+	if rejected || ofAnother { // nothing else asks for it
 		budget, wait := refill(r.Forced, now, r.Lifetime)
 		if budget.Left <= 0 && t.waited(r.Forced, now, wait) {
 			budget.Left = 1
 		}
-		if budget.Left <= 0 && foreign {
-			return s.fail(overBudget(wait), wait)
-		}
-		if budget.Left <= 0 {
+		switch {
+		case budget.Left > 0:
+		case ofAnother:
+			return s.fail(contested(wait), wait)
+		default:
 			return s.disbelieve(wait)
 		}
 		budget.Left--

@@ -147,6 +147,13 @@ func (s *Source) foreign(r *record) bool {
 	return now != "" && now != r.Thumbprint
 }
 
+// contested is what callers get whose certificate is not the one that the tokens
+// are had with, again and again.
+func contested(d time.Duration) *RefreshError {
+	return &RefreshError{class: classRefused, Temporary: true, RetryAfter: d, Err: errors.New(
+		"another program uses the session with another client certificate, and each takes the token from the other: use one certificate, or a session for each (Config.Session)")}
+}
+
 // doubt makes of a clear refusal one that is not: the refresh token of a client
 // without a secret is bound to a certificate (RFC 8705 section 4), and whoever
 // has that may still use it.
