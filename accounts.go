@@ -21,8 +21,8 @@ import (
 // concurrent use, and does not print its secrets.
 //
 // Config.OnEvent and Config.OnAttempt are called for all of them, for several at
-// the same time: Event.Session and Attempt.Session tell which. Config.Background keeps those sessions fresh whose
-// Source has been asked for.
+// the same time: Event.Session and Attempt.Session tell which. Config.Background
+// keeps those sessions fresh whose Source has been asked for.
 type Sources struct {
 	cfg Config // checked; its Session is empty
 
@@ -169,7 +169,8 @@ func (a *Sources) status(r *record) Status {
 // ErrNotRevoked tells that the session is gone and the server did not confirm
 // that it has revoked the tokens. Any other error tells that its name is still
 // in the store: ErrLocked, ErrStore, ErrMismatch mean what they do for Logout;
-// call Forget again. If ctx ends first, it may still take effect. What is
+// call Forget again. If ctx ends first, it may still take effect; a login that is
+// under way and does not let go is not waited for any longer than that. What is
 // damaged stays, until a login sets it aside.
 func (a *Sources) Forget(ctx context.Context, name string) error {
 	for { // again only if somebody else has closed the Source meanwhile

@@ -24,8 +24,8 @@ var (
 	// *RefreshError: the server refused the refresh token, or there is none;
 	// when its Uncertain is true, the server's answer did not say clearly that
 	// the session is over, or was not for this session (Config.IDTokens), and the
-	// tokens stay stored. Otherwise what is stored
-	// is damaged, and the error matches ErrStore, too: SetToken sets it aside.
+	// tokens stay stored. Otherwise what is stored is damaged, and the error
+	// matches ErrStore, too: SetToken sets it aside.
 	ErrSessionEnded = errors.New("the session has ended: log in again")
 
 	// ErrLocked: another process holds the session's lock for too long. The
@@ -156,8 +156,8 @@ type RefreshError struct {
 
 	// Uncertain: the session counts as ended, but the server did not say so
 	// in terms that leave no doubt, or Config.IDTokens has refused its answer.
-	// The tokens stay stored, and the Source
-	// asks again after some minutes, if it is asked.
+	// The tokens stay stored, and the Source asks again after some minutes, if
+	// it is asked.
 	Uncertain bool
 
 	// RetryAfter is how long the Source waits before it asks the server

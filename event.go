@@ -65,8 +65,9 @@ func (e Event) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// events delivers events and attempts one at a time and in order, from a goroutine of its
-// own, so that a receiver may take its time or call back into the Source.
+// events delivers events and attempts one at a time and in order, from a
+// goroutine of its own, so that a receiver may take its time or call back into
+// the Source.
 type events struct {
 	mu    sync.Mutex // guards queue and idle
 	queue []func()

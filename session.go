@@ -12,9 +12,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/freshtoken/freshtoken/internal/endpoint"
-	"golang.org/x/oauth2"
 )
 
 // recordVersion is the version of the stored record. A program never spends or
@@ -324,113 +321,6 @@ func (r *record) sameAccess(o *record) bool {
 func digest(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
-}
-
-// Members of a token response that are about the refresh token's lifetime, and
-// stay only as long as that token does; and those that describe the access
-// token, and never outlive it.
-var (
-	refreshLifetimes = []string{"refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout"}
-	accessMembers    = []string{"access_token", "refresh_token", "token_type", "expires_in", "refresh_in", "expiry"}
-)
-
-// extraNames are the members that are taken over from a token that was had
-// elsewhere, whose other members cannot be listed.
-var extraNames = append([]string{"scope", "id_token", "refresh_in", "issued_token_type", "session_state", "instance_url",
-	"authorization_expires_in"}, refreshLifetimes...)
-
-// grant is what a Refresher's token says, taken apart.
-type grant struct {
-	access, refresh string
-	lifetime, hint  time.Duration
-	extra           map[string]json.RawMessage
-}
-
-// takeApart checks a token from a server, or from a program, and takes it
-// apart. start is when the request for it began.
-func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
-	var g grant
-	if tok.TokenType != "" && !strings.EqualFold(tok.TokenType, "Bearer") {
-		return g, wrap(ErrBadToken, "its type is %q, and only Bearer tokens can be sent: ask the server for those", endpoint.Sanitize(tok.TokenType, 40))
-	}
-	if tok.AccessToken != "" && !headerSafe(tok.AccessToken) {
-		return g, wrap(ErrBadToken, "the access token has characters that are not allowed in a header: check what the login returned")
-	}
-	if tok.RefreshToken != "" && !endpoint.Printable(tok.RefreshToken) {
-		return g, wrap(ErrBadToken, "the refresh token has control characters: check what the login returned")
-	}
-	g.access, g.refresh = tok.AccessToken, tok.RefreshToken
-	if tok.ExpiresIn > 0 {
-		g.lifetime = seconds(float64(tok.ExpiresIn))
-	}
-	if !tok.Expiry.IsZero() { // a token that has been lying about has less than expires_in left
-		left := clampLifetime(tok.Expiry.Round(0).Sub(start.Round(0)))
-		if g.lifetime == 0 || left < g.lifetime {
-			g.lifetime = left
-		}
-	}
-	for _, name := range extraNames {
-		value := tok.Extra(name)
-		if value == nil || value == "" {
-			continue
-		}
-		if raw, err := json.Marshal(value); err == nil {
-			g.setExtra(name, raw)
-		}
-	}
-	if all, ok := tok.Extra(endpoint.AllMembers).(map[string]json.RawMessage); ok {
-		for name, raw := range all {
-			g.setExtra(name, raw)
-		}
-	}
-	if hint, ok := endpoint.Number(g.extra["refresh_in"]); ok && hint > 0 {
-		g.hint = seconds(hint)
-	}
-	for _, name := range accessMembers {
-		delete(g.extra, name)
-	}
-	return g, nil
-}
-
-func (g *grant) setExtra(name string, value json.RawMessage) {
-	if g.extra == nil {
-		g.extra = make(map[string]json.RawMessage)
-	}
-	g.extra[name] = value
-}
-
-// next returns the record that follows r after a refresh that began at start
-// and yielded g. What the answer leaves out stays as it was, but for lifetimes:
-// those belong to the token they came with.
-func (r *record) next(g grant, start time.Time) *record {
-	return r.with(func(c *record) {
-		c.Generation++
-		c.AccessToken, c.Issued, c.Lifetime, c.RefreshIn = g.access, start.UTC().Round(0), g.lifetime, g.hint
-		c.Extra = maps.Clone(r.Extra)
-		if g.refresh != "" {
-			c.RefreshToken = g.refresh
-			for _, name := range refreshLifetimes {
-				delete(c.Extra, name)
-			}
-		}
-		if c.Extra == nil {
-			c.Extra = g.extra
-		} else {
-			maps.Copy(c.Extra, g.extra)
-		}
-		c.Mark, c.Pause, c.Padding = nil, nil, ""
-	})
-}
-
-// headerSafe reports whether an access token can stand in a header: visible
-// ASCII. RFC 6750 section 2.1 is stricter; real tokens are not.
-func headerSafe(s string) bool {
-	for i := range len(s) {
-		if s[i] <= 0x20 || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // What to do with what the store holds, seen from what the program has.

@@ -276,8 +276,9 @@ func (s *Source) Logout(ctx context.Context) error {
 // that is under way and its save, and tries once more to save what could not be
 // saved; if that fails, the error is ErrNotPersisted. A login that is under way
 // is ended, and waited for three seconds; for Config.OnEvent and
-// Config.OnAttempt to return from what they have been told, it waits one. The session lives on in the store. Later calls of any method return ErrClosed, those of Close what the
-// first returned.
+// Config.OnAttempt to return from what they have been told, it waits one. The
+// session lives on in the store. Later calls of any method return ErrClosed,
+// those of Close what the first returned.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	if s.closed {
