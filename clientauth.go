@@ -103,9 +103,8 @@ func (c *Config) prover() endpoint.Prover {
 
 // unproven makes an error of a ClientAuthenticator that has failed.
 func unproven(err error) *RefreshError {
-	var t interface{ Temporary() bool }
 	var late interface{ Timeout() bool }
-	passes := errors.As(err, &t) && t.Temporary() || errors.As(err, &late) && late.Timeout()
+	passes := endpoint.Passes(err) || errors.As(err, &late) && late.Timeout()
 	return &RefreshError{class: classConfiguration, unproven: true, Temporary: passes, Err: err}
 }
 

@@ -186,15 +186,8 @@ type RefreshError struct {
 // hide keeps secrets out of texts of the server, some of which repeat what they
 // were sent.
 func (e *RefreshError) hide(secrets ...string) {
-	if endpoint.Repeats(e.Code, secrets...) {
-		e.Code = ""
-	}
-	if endpoint.Repeats(e.Description, secrets...) {
-		e.Description = "hidden, because it repeats a secret"
-	}
-	if e.Err != nil && endpoint.Repeats(e.Err.Error(), secrets...) {
-		e.Err = errors.New("hidden, because it repeats a secret")
-	}
+	endpoint.HideTexts(&e.Code, &e.Description, secrets...)
+	e.Err = endpoint.Hide(e.Err, secrets...)
 }
 
 func isEnded(err error) bool { return errors.Is(err, ErrSessionEnded) }

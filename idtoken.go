@@ -94,21 +94,17 @@ func (s *Source) checkIDToken(r *record, raw, access, refresh string) (e *Refres
 	if err == nil {
 		return nil, false
 	}
-	passes = unsettled(err)
-	if endpoint.Repeats(err.Error(), raw, t.Login, access, refresh) {
-		err = errors.New("hidden, because it repeats a secret")
+	shown := endpoint.Hide(err, raw, t.Login, access, refresh)
+	if unsettled(err) {
+		return unusable(refresh, shown), true
 	}
-	if passes {
-		return unusable(refresh, err), true
-	}
-	return &RefreshError{class: classMistaken, Err: err}, false
+	return &RefreshError{class: classMistaken, Err: shown}, false
 }
 
 // unsettled reports whether an error of Config.IDTokens leaves open whose the ID
 // token is.
 func unsettled(err error) bool {
-	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary() || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+	return endpoint.Passes(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, errHangs) || errors.Is(err, errBusy) || errors.Is(err, errExit)
 }
 

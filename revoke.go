@@ -75,10 +75,7 @@ func (s *Source) revokeToken(ctx context.Context, token, hint string) error {
 	for n := 1; ; n++ {
 		answer, err := s.server.Post(ctx, s.cfg.RevocationURL, url.Values{"token": {token}, "token_type_hint": {hint}})
 		if err != nil {
-			if endpoint.Repeats(err.Error(), token, s.cfg.OAuth2.ClientSecret) {
-				err = errors.New("hidden, because it repeats a secret")
-			}
-			return err
+			return endpoint.Hide(err, token, s.cfg.OAuth2.ClientSecret)
 		}
 		refusal := answer.Refusal()
 		switch {

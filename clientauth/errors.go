@@ -67,11 +67,3 @@ var (
 func fail(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("clientauth: %w: %w", sentinel, fmt.Errorf(format, args...))
 }
-
-// passing is an error that may pass.
-type passing struct{ error }
-
-func (p passing) Unwrap() error { return p.error }
-
-// Temporary implements what package freshtoken looks for.
-func (p passing) Temporary() bool { return true }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/cryptosigner"
 )
@@ -165,7 +166,7 @@ func (j *JWT) AuthenticateClient(ctx context.Context, to freshtoken.ClientReques
 		return nil, err
 	}
 	if !time.Now().Before(end) {
-		return nil, passing{fail(ErrExpired, "the assertion has expired while it was signed: set Options.Lifetime to what the signer takes, and what clocks differ by")}
+		return nil, endpoint.Passing(fail(ErrExpired, "the assertion has expired while it was signed: set Options.Lifetime to what the signer takes, and what clocks differ by"))
 	}
 	return url.Values{"client_assertion_type": {assertionType}, "client_assertion": {signed}}, nil
 }
@@ -185,7 +186,7 @@ func (j *JWT) sign(ctx context.Context, claims []byte) (string, error) {
 		var r result
 		defer func() {
 			if recover() != nil { // the length of a signature may be anything
-				r = result{err: passing{fail(ErrSigner, "its signature cannot be read: check that it is a crypto.Signer of the kind that its public key says")}}
+				r = result{err: endpoint.Passing(fail(ErrSigner, "its signature cannot be read: check that it is a crypto.Signer of the kind that its public key says"))}
 			}
 			done <- r
 		}()
@@ -195,7 +196,7 @@ func (j *JWT) sign(ctx context.Context, claims []byte) (string, error) {
 	case r := <-done:
 		return r.signed, r.err
 	case <-ctx.Done():
-		return "", passing{fail(ErrSigner, "it has not answered in time: %w", ctx.Err())}
+		return "", endpoint.Passing(fail(ErrSigner, "it has not answered in time: %w", ctx.Err()))
 	}
 }
 
@@ -215,7 +216,7 @@ func (j *JWT) signNow(claims []byte) (string, error) {
 	}
 	jws, err := signer.Sign(claims)
 	if told != nil {
-		return "", passing{fail(ErrSigner, "check that it can be reached, and may be used: %w", told)}
+		return "", endpoint.Passing(fail(ErrSigner, "check that it can be reached, and may be used: %w", told))
 	}
 	var signed string
 	if err == nil {
@@ -228,7 +229,7 @@ func (j *JWT) signNow(claims []byte) (string, error) {
 		}
 	}
 	if err != nil {
-		return "", passing{fail(ErrSigner, "%w", err)}
+		return "", endpoint.Passing(fail(ErrSigner, "%w", err))
 	}
 	return signed, nil
 }

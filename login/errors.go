@@ -147,12 +147,7 @@ func (e *ServerError) Unwrap() error { return codes[e.Code] }
 func refusal(cfg *freshtoken.Config, from string, r *endpoint.Refusal, secrets ...string) *ServerError {
 	secrets = append(secrets, cfg.OAuth2.ClientSecret)
 	e := &ServerError{Endpoint: from, Code: r.Code, Description: r.Description, Status: r.Status, proves: cfg.ClientAuth != nil}
-	if endpoint.Repeats(e.Code, secrets...) {
-		e.Code = ""
-	}
-	if endpoint.Repeats(e.Description, secrets...) {
-		e.Description = "hidden, because it repeats a secret"
-	}
+	endpoint.HideTexts(&e.Code, &e.Description, secrets...)
 	return e
 }
 

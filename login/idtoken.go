@@ -64,7 +64,7 @@ func (e expectation) check(ctx context.Context, cfg *freshtoken.Config, tok *oau
 	case err == nil:
 		return nil
 	case endpoint.Repeats(err.Error(), raw, tok.AccessToken, tok.RefreshToken, e.nonce):
-		return errors.New("the ID token is not accepted, for a reason that is hidden, because it repeats a secret")
+		return errors.New("the ID token is not accepted, for a reason that is " + endpoint.Hidden)
 	}
 	return words.Say(words.Text(err), err)
 }

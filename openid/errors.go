@@ -66,14 +66,5 @@ func fail(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("openid: %w: %w", sentinel, fmt.Errorf(format, args...))
 }
 
-// passing is an error that says nothing against the session: see
-// freshtoken.IDTokenVerifier.
-type passing struct{ error }
-
-func (p passing) Unwrap() error { return p.error }
-
-// Temporary implements what package freshtoken looks for.
-func (p passing) Temporary() bool { return true }
-
 // show makes what a server says fit to be quoted.
 func show(s string) string { return endpoint.Sanitize(s, 100) }

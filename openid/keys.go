@@ -87,7 +87,7 @@ func (k *keysFor) verify(ctx context.Context, raw string) ([]byte, error) {
 	case err != nil && tried:
 		return nil, fail(ErrSignature, "the key at hand says so, and newer ones could not be had: %w", err)
 	case err != nil:
-		return nil, passing{fail(ErrKeys, "%w", err)}
+		return nil, endpoint.Passing(fail(ErrKeys, "%w", err))
 	}
 	k.ring.set(k.url, keys)
 	if _, payload = try(sig, keys, alg); payload == nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"github.com/freshtoken/freshtoken/internal/words"
 	"github.com/go-jose/go-jose/v4"
 )
@@ -66,7 +67,7 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, cfg freshtoken.Config, t f
 		return fail(ErrMissing, "the server has sent none, though the scope openid was asked for: leave the scope out, or Config.IDTokens, if it does not do OpenID Connect")
 	}
 	if cfg.Issuer == "" || cfg.OAuth2 == nil || cfg.OAuth2.ClientID == "" {
-		return passing{fail(ErrKeys, "Config.Issuer or ClientID is empty: set them")}
+		return endpoint.Passing(fail(ErrKeys, "Config.Issuer or ClientID is empty: set them"))
 	}
 	alg, err := v.algorithm(t.Raw)
 	if err != nil {
@@ -83,7 +84,7 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, cfg freshtoken.Config, t f
 		return err
 	}
 	if err := c.checkTime(t, time.Now()); err != nil {
-		return passing{err}
+		return endpoint.Passing(err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package endpoint
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,12 +49,7 @@ func (a *Answer) Refusal() *Refusal {
 	code, _ := Text(all["error"])
 	description, _ := Text(all["error_description"])
 	r := &Refusal{Status: a.Status, Header: a.Header, Code: Sanitize(code, 64), Description: Sanitize(description, 200)}
-	if Repeats(r.Code, a.proof...) {
-		r.Code = ""
-	}
-	if Repeats(r.Description, a.proof...) {
-		r.Description = hidden
-	}
+	HideTexts(&r.Code, &r.Description, a.proof...)
 	if a.err != nil && code == "" {
 		r.Broken = fmt.Errorf("the answer broke off: %w", a.err)
 	}
@@ -254,46 +248,4 @@ func Sanitize(s string, limit int) string {
 		}
 		return r
 	}, s)
-}
-
-// Repeats reports whether a server's text holds a piece of a secret, plain or
-// encoded: some servers repeat what they were sent, and shorten it, at either
-// end.
-func Repeats(text string, secrets ...string) bool {
-	for _, secret := range secrets {
-		if len(secret) < 4 {
-			continue
-		}
-		forms := []string{secret, url.QueryEscape(secret)}
-		for skip := range min(3, len(secret)-3) { // as HTTP Basic may have it
-			whole := (len(secret) - skip) / 3 * 3
-			forms = append(forms, base64.StdEncoding.EncodeToString([]byte(secret[skip:skip+whole])))
-		}
-		for _, form := range forms {
-			if sharesPiece(text, form) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// hidden is what stands in the place of a text that repeats a secret.
-const hidden = "hidden, because it repeats a secret"
-
-// piece is how many bytes of a secret nobody is to see. Fewer may be chance.
-const piece = 12
-
-// sharesPiece reports whether a piece of secret, or all of it if it is shorter,
-// stands in text.
-func sharesPiece(text, secret string) bool {
-	if len(secret) <= piece {
-		return strings.Contains(text, secret)
-	}
-	for i := 0; i+piece <= len(text); i++ {
-		if strings.Contains(secret, text[i:i+piece]) {
-			return true
-		}
-	}
-	return false
 }

@@ -194,11 +194,7 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 		// silence proves nothing. A transport that had a connection, and then
 		// failed to get another, may have sent the request on the first.
 		never := !got.Load() && (wanted.Load() || IsUnsent(err))
-		failed := &SendError{Host: req.URL.Host, Err: Bare(err), Unsent: !b.end() || never}
-		if Repeats(failed.Err.Error(), proof...) {
-			failed.Err = errors.New(hidden)
-		}
-		return nil, failed
+		return nil, &SendError{Host: req.URL.Host, Err: Hide(Bare(err), proof...), Unsent: !b.end() || never}
 	}
 	defer resp.Body.Close()
 	a := &Answer{Status: resp.StatusCode, Header: resp.Header, proof: proof}
