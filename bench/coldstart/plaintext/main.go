@@ -5,28 +5,16 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"flag"
-	"io"
-	"log"
-	"net/http"
 	"os"
 	"path/filepath"
 
+	"github.com/freshtoken/freshtoken/bench/coldstart/command"
 	"golang.org/x/oauth2"
 )
 
-func main() {
-	log.SetFlags(0)
-	dir := flag.String("dir", "", "where the session is")
-	tokenURL := flag.String("token-url", "", "the token endpoint")
-	origin := flag.String("origin", "", "the API: scheme, host and port")
-	flag.Parse()
-	if err := run(context.Background(), *dir, *tokenURL, *origin); err != nil {
-		log.Fatal(err)
-	}
-}
+func main() { command.Main(run) }
 
-func run(ctx context.Context, dir, tokenURL, origin string) error {
+func run(dir, tokenURL, origin string) error {
 	path := filepath.Join(dir, "token.json")
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -36,17 +24,10 @@ func run(ctx context.Context, dir, tokenURL, origin string) error {
 	if err := json.Unmarshal(data, old); err != nil {
 		return err
 	}
+	ctx := context.Background()
 	cfg := oauth2.Config{ClientID: "client", Endpoint: oauth2.Endpoint{TokenURL: tokenURL}}
 	src := cfg.TokenSource(ctx, old)
-	resp, err := oauth2.NewClient(ctx, src).Get(origin + "/me")
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		log.Print(resp.Status)
-	}
-	if _, err := io.Copy(os.Stdout, resp.Body); err != nil {
+	if err := command.Get(oauth2.NewClient(ctx, src), origin); err != nil {
 		return err
 	}
 	tok, err := src.Token()
