@@ -56,6 +56,10 @@ type inTurn struct {
 	// mistaken is why the last answer of classMistaken was refused.
 	mistaken error
 
+	// verifying is closed when a call of Config.IDTokens returns that was given
+	// up; nil: none was.
+	verifying <-chan struct{}
+
 	// observed is the attempt under way; nil: none is, or nobody wants to know.
 	observed *Attempt
 
@@ -279,6 +283,9 @@ func (s *Source) ask(r *record, start time.Time) (grant, error) {
 	old := &oauth2.Token{AccessToken: r.AccessToken, TokenType: "Bearer", RefreshToken: r.RefreshToken}
 	if r.Lifetime > 0 {
 		old.Expiry = r.Issued.Add(r.Lifetime)
+	}
+	if !s.verifiable() {
+		return grant{}, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("Config.IDTokens: %w", errBusy)}
 	}
 	tok, err := call(s, grantTime, true, func(ctx context.Context) (*oauth2.Token, error) { return s.grant.Refresh(ctx, old) })
 	switch {

@@ -88,9 +88,7 @@ func (s *Source) checkIDToken(r *record, raw, access, refresh string) (e *Refres
 		return nil, false // there is none, or no other than has been checked
 	}
 	t := IDToken{Raw: raw, AccessToken: access, Refreshed: true, Login: r.firstIDToken()}
-	_, err := call(s, verifyTime, false, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.cfg.IDTokens.VerifyIDToken(ctx, s.cfg, t)
-	})
+	err := s.verify(t)
 	if err == nil {
 		return nil, false
 	}
@@ -101,11 +99,42 @@ func (s *Source) checkIDToken(r *record, raw, access, refresh string) (e *Refres
 	return &RefreshError{class: classMistaken, Err: shown}, false
 }
 
+// verify has Config.IDTokens check t. Unlike a call of the store, one that does
+// not return is no reason to wait: what the server has issued is to be saved.
+func (s *Source) verify(t IDToken) error {
+	ctx, cancel := context.WithTimeout(context.Background(), verifyTime)
+	defer cancel()
+	s.stopWith(cancel) // Close need not wait for it
+	defer s.stopWith(nil)
+	err := errExit
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = s.cfg.IDTokens.VerifyIDToken(ctx, s.cfg, t)
+	}()
+	select {
+	case <-done:
+		return err
+	case <-ctx.Done():
+	}
+	if returned(done, hangTime) {
+		return err
+	}
+	s.inTurn.verifying = done
+	return errHangs
+}
+
+// verifiable reports whether the next ID token could be checked: not while
+// Config.IDTokens has not returned from the last.
+func (s *Source) verifiable() bool {
+	return s.inTurn.verifying == nil || returned(s.inTurn.verifying, 0)
+}
+
 // unsettled reports whether an error of Config.IDTokens leaves open whose the ID
 // token is.
 func unsettled(err error) bool {
 	return endpoint.Passes(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, errHangs) || errors.Is(err, errBusy) || errors.Is(err, errExit)
+		errors.Is(err, errHangs) || errors.Is(err, errExit)
 }
 
 // idToken is the newest ID token of the session; "" if it has none.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -391,9 +392,10 @@ func TestOtherVerifiers(t *testing.T) {
 		},
 	} {
 		inBubble(t, "one that "+name+" costs no session", func(t *testing.T) {
-			slow := true
+			var slow atomic.Bool
+			slow.Store(true)
 			s := newSession(t, oauthtest.Options{}, with(func(ctx context.Context, id freshtoken.IDToken) error {
-				if slow {
+				if slow.Load() {
 					return f(ctx, id)
 				}
 				return nil
@@ -403,11 +405,36 @@ func TestOtherVerifiers(t *testing.T) {
 				t.Errorf("got error %v", err)
 			}
 			time.Sleep(30 * time.Second)
-			slow = false
+			slow.Store(false)
 			time.Sleep(time.Minute)
 			if s.who() != "alice" || s.srv.Stats().Reuses != 0 {
 				t.Error("the refresh token was lost")
 			}
 		})
 	}
+	inBubble(t, "one that never returns costs no session, and holds nobody up", func(t *testing.T) {
+		stuck := make(chan struct{})
+		defer close(stuck)
+		var calls atomic.Int64
+		s := newSession(t, oauthtest.Options{}, with(func(context.Context, freshtoken.IDToken) error {
+			calls.Add(1)
+			<-stuck
+			return nil
+		}))
+		time.Sleep(lifetime)
+		for range 3 {
+			if _, err := s.src.Token(t.Context()); err == nil || errors.Is(err, freshtoken.ErrSessionEnded) {
+				t.Errorf("got error %v", err)
+			}
+			time.Sleep(lifetime)
+		}
+		s.cfg.IDTokens = nil
+		other := s.program() // as if the first had been killed: it has saved what it got
+		if tok, err := other.Token(t.Context()); err != nil || !s.srv.AccessAlive(tok.AccessToken) || s.srv.Stats().Reuses != 0 {
+			t.Errorf("the refresh token was lost: %v", err)
+		}
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d calls wait", n)
+		}
+	})
 }
