@@ -149,6 +149,20 @@ func (h *modelHistory) putBack(b *modelSend, by string, since moment) bool {
 	})
 }
 
+// forkedBehind reports whether a program without the lock has written, after
+// since, a record of fewer refreshes than the one that b was sent from. Its token
+// may be newer: that is not to be seen, and the process of b, which had met more
+// refreshes before, has to take that record for a backup.
+func (h *modelHistory) forkedBehind(b *modelSend, since moment) bool {
+	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
+		return v.By == "fork" && v.Account == b.Account && v.When.Seq > since.Seq && v.When.Seq < b.From.Seq && v.Is.alive() && v.Is.family() == b.family() &&
+			slices.ContainsFunc(h.looks(b.Proc, b.Account), func(l modelLook) bool {
+				return l.is.ID == v.Is.ID && l.is.Refresh == b.Refresh && l.is.Generation > v.Is.Generation &&
+					(l.when.Seq < v.When.Seq || !l.saved && l.when.Seq < b.From.Seq)
+			})
+	})
+}
+
 // meddled reports whether in a time somebody else has written to the store.
 func (h *modelHistory) meddled(account int, from, to moment) bool {
 	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
@@ -182,7 +196,7 @@ func (h *modelHistory) checkSpentOnce(bad report) {
 		}
 		a := last[b.Refresh]
 		last[b.Refresh] = b
-		if a == nil || h.putBack(b, "", a.From) || !h.rotates() || h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From) {
+		if a == nil || h.putBack(b, "", a.From) || h.forkedBehind(b, a.From) || !h.rotates() || h.botched(a.Proc, a.Account, b.From) || h.again(b.family(), a.From, b.From) {
 			continue
 		}
 		switch {

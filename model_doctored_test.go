@@ -100,6 +100,19 @@ func TestModelChecksFail(t *testing.T) {
 		h.Calls = append(h.Calls, modelCall{Proc: proc, Kind: "login", Given: given, From: when(80), To: when(81), Err: freshtoken.ErrNotPersisted})
 		h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 1, When: when(85), Is: h.Saves[0].Is})
 	}
+	// fork has a program without the lock write, at 75, a newer token in a record of
+	// a generation, over what process 1 has stored. Process 2 knew the token that
+	// process 1 spent in a record of three refreshes when it looked, and sends it.
+	fork := func(h *modelHistory, generation uint64, looked int) {
+		h.Mode.Forks = true
+		known := h.Saves[0].Is
+		known.Generation = 3
+		forked := modelRecord{Exists: true, Access: "at-1-3-x", Refresh: "rt-1-3-x", ID: "one", Generation: generation}
+		h.Loads = append(h.Loads, modelLoad{Proc: 2, Read: when(looked), When: when(looked), Is: known}, modelLoad{Proc: 2, Read: when(77), When: when(77), Is: forked})
+		h.Saves = append(h.Saves, modelSave{When: when(75), Was: h.Saves[1].Is, Is: forked, By: "fork"}, modelSave{Proc: 2, When: when(79), Was: forked, Is: known})
+		resend(h, 2, 80)
+		h.Sends[1].Outcome = oauthtest.Granted
+	}
 	// goBack has process 1 save an older record that was put back, after another
 	// login that could not be saved.
 	goBack := func(h *modelHistory) {
@@ -143,6 +156,14 @@ func TestModelChecksFail(t *testing.T) {
 			h.Loads = append(h.Loads, modelLoad{Proc: 2, Read: when(77), When: when(77), Is: h.Saves[1].Is})
 		}},
 		{"a successor that was written late is overwritten by who had not looked", "lost", func(h *modelHistory) { ghost(h, 60) }},
+		{"a token is sent again by who knew more refreshes than a fork tells of", "", func(h *modelHistory) { fork(h, 2, 20) }},
+		{"a token is sent again by who knew as many refreshes as a fork tells of", "spent once", func(h *modelHistory) { fork(h, 3, 20) }},
+		{"a token is sent again by who knew fewer refreshes than a fork tells of", "spent once", func(h *modelHistory) { fork(h, 4, 20) }},
+		{"a token is sent again beside a fork by who did not know it", "spent once", func(h *modelHistory) { fork(h, 2, 90) }},
+		{"a token is sent again beside a fork of another session", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].Is.ID = "two" }},
+		{"a token is sent again before a fork", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].When = when(81) }},
+		{"a token is sent again, and a fork was before it was spent", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].When = when(50) }},
+		{"a token is sent again, and somebody else than a fork wrote fewer refreshes", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].By = "ghost" }},
 		{"a session dies of reuse", "lost", func(h *modelHistory) { resend(h, 2, 80) }},
 		{"a session ends and nobody refused it", "lost", func(h *modelHistory) {
 			h.End[0] = modelEnd{Record: modelRecord{Exists: true, Ended: true}}
