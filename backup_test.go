@@ -177,6 +177,30 @@ func ahead(t *testing.T, stored string, by time.Duration) string {
 	return string(changed)
 }
 
+// A Logout also ends the stored session whose place its own never took, because
+// its login could not be saved.
+func TestBackupOfWhatAnUnsavedLoginReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		disk := &faulty{Store: w.store}
+		src := w.loggedIn(func(c *freshtoken.Config) { c.Store = disk })
+		backup := w.stored()
+		disk.set(func(f *faulty) { f.save = func() error { return errors.New("the disk fails") } })
+		wantErr(t, src.SetToken(t.Context(), w.as.Login("alice")), freshtoken.ErrNotPersisted)
+		disk.set(func(f *faulty) { f.save = nil })
+		if err := src.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		posts := w.posts()
+		w.restore(backup)
+		time.Sleep(2 * time.Hour)
+		src.Token(t.Context())
+		time.Sleep(time.Minute) // saves are tried again
+		w.wantGone(src, w.source())
+		w.wantPosts(posts)
+	})
+}
+
 // It is not taken for the work of a faster program, either, when the server has
 // refused the session that was there.
 func TestBackupWhileARefreshIsRefused(t *testing.T) {

@@ -194,6 +194,9 @@ func (s *Source) endSession(forget bool, idToken chan<- string) error {
 		r = stored // an earlier Logout could not write the tombstone, or somebody has put the record back
 	}
 	over := r == nil || r.Ended.absent()
+	if !over && stored != nil && stored.Ended == nil && stored.ID != r.ID {
+		t.remember(stored.loggedOutAt(time.Now())) // of a login before, which ours could not replace in the store
+	}
 	var unrevoked error
 	switch {
 	case !over:
@@ -219,7 +222,7 @@ func (s *Source) endSession(forget bool, idToken chan<- string) error {
 // cannot be told; nil: it can.
 func (s *Source) bury(r *record, err error) (unrevoked, failed error) {
 	t := &s.inTurn
-	t.session = r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), LoggedOut: true})
+	t.session = r.loggedOutAt(time.Now())
 	t.remember(t.session)
 	if r.Ended == nil {
 		t.dead = digest(r.credential()) // should the tombstone not be saved

@@ -250,6 +250,11 @@ func (r *record) tombstone(e ending) *record {
 		Origin: r.Origin, OriginAccess: r.OriginAccess, Ended: &e, unknown: r.unknown}
 }
 
+// loggedOutAt is the tombstone of a session that Logout ends at a time.
+func (r *record) loggedOutAt(now time.Time) *record {
+	return r.tombstone(ending{At: now.UTC().Truncate(time.Second), LoggedOut: true})
+}
+
 // marked returns r with a mark for its refresh token, padded. The time of an
 // earlier mark for the same token is kept: that is when it may have been spent.
 func (r *record) marked(now time.Time) *record {
