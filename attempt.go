@@ -63,6 +63,11 @@ type inTurn struct {
 	// observed is the attempt under way; nil: none is, or nobody wants to know.
 	observed *Attempt
 
+	// warned is the ID of the session of whose end there was a warning last, and
+	// warnedOf is when that was to be.
+	warned   string
+	warnedOf time.Time
+
 	// unused is the nonce of a mark whose refresh token was not sent after all.
 	unused string
 }
@@ -70,6 +75,7 @@ type inTurn struct {
 // flight is one turn on the path. It returns what a caller in need is told; nil
 // means: look again.
 func (s *Source) flight(why reason) error {
+	defer s.warn()
 	now := time.Now()
 	v := s.current.Load()
 	limit := lockTime
@@ -343,7 +349,7 @@ func (s *Source) succeeded(next *record, start time.Time) error {
 	t.session, t.base, t.unsaved = next, start, true
 	s.note(nil)
 	err := s.put(next)
-	v := s.show(func(v *view) { v.rejected, v.freshUntil = false, v.due }) // the server stands by it
+	v := s.show(func(v *view) { v.rejected, v.freshUntil = false, min(v.due, v.warn) }) // the server stands by it
 	s.emit(EventRefreshed, nil)
 	s.outcome(OutcomeRefreshed)
 	if err != nil {
@@ -391,5 +397,5 @@ func (s *Source) dueAge(r *record) time.Duration {
 	if !s.refreshable(r) {
 		return never
 	}
-	return refreshAge(r.Lifetime, s.cfg.Lead, r.RefreshIn, s.jitter)
+	return min(refreshAge(r.Lifetime, s.cfg.Lead, r.RefreshIn, s.jitter), s.keepAge(r))
 }

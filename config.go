@@ -113,6 +113,15 @@ type Config struct {
 	// short-lived program does not end with a refresh in the air.
 	Background bool
 
+	// KeepAlive also refreshes when the refresh token is about to expire, though
+	// the access token is fresh or nobody knows how long it lives: for servers
+	// that end a session which is idle. With Background that needs nobody to ask;
+	// without, it takes somebody who asks in the last fifth of the refresh
+	// token's life, or sooner if that is short. It does nothing where the server
+	// does not say how long a refresh token lives (Status.RefreshExpiry), for one
+	// that lives less than a minute, and where a refresh has not put off the end.
+	KeepAlive bool
+
 	// OnEvent, if not nil, is told what happens to the session: one event at
 	// a time, in order, with nothing locked. It may use the Source, but should
 	// not block, because the goroutine that called it has work to do.

@@ -170,6 +170,10 @@ type RefreshError struct {
 	// server has now refused the token, that is the likely reason.
 	Interrupted time.Time
 
+	// Lapsed is when the session was to end by what the server had said, if that
+	// was before the server refused: see Status.RefreshExpiry. Zero otherwise.
+	Lapsed time.Time
+
 	// Err is the cause where there is more to say, such as a network error.
 	Err error
 
@@ -211,6 +215,9 @@ func (e *RefreshError) Error() string {
 	}
 	if !e.Interrupted.IsZero() {
 		fmt.Fprintf(&b, "; an earlier refresh was interrupted at %s, which may have spent the refresh token", e.Interrupted.Format(time.RFC3339))
+	}
+	if !e.Lapsed.IsZero() {
+		fmt.Fprintf(&b, "; by what the server said, it was to expire at %s", e.Lapsed.Format(time.RFC3339))
 	}
 	switch {
 	case e.class == classConfiguration:

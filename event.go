@@ -24,6 +24,14 @@ const (
 	EventPersisted     EventKind = "persisted"      // they are saved after all
 	EventReplayed      EventKind = "replayed"       // a rejected request is sent again with a newer token
 
+	// EventExpiring: by what the server has said, the session ends soon unless
+	// something is done: Status tells when, as RefreshExpiry. It comes a tenth of
+	// the life before that, but five minutes at least, a day at most, and no
+	// earlier than half-way; once, unless the end has been put off since. It comes
+	// when somebody asks for a token, or by Config.Background; what helps is a new
+	// login, or, where the server ends sessions that are idle, a refresh.
+	EventExpiring EventKind = "session_expiring"
+
 	// EventLoginElsewhere: another process is having somebody log in, and this
 	// Source waits for it.
 	EventLoginElsewhere EventKind = "login_elsewhere"

@@ -27,6 +27,7 @@ var extraNames = append([]string{"scope", "id_token", "refresh_in", "issued_toke
 type grant struct {
 	access, refresh string
 	lifetime, hint  time.Duration
+	begun           time.Time // when the request for it began, of a login, as far as that tells
 	extra           map[string]json.RawMessage
 }
 
@@ -91,7 +92,9 @@ func (r *record) next(g grant, start time.Time) *record {
 		c.Generation++
 		c.AccessToken, c.Issued, c.Lifetime, c.RefreshIn = g.access, start.UTC().Round(0), g.lifetime, g.hint
 		c.Extra = maps.Clone(r.Extra)
-		if g.refresh != "" {
+		renewed := g.refresh != "" && g.refresh != r.RefreshToken
+		c.live(g, start, renewed)
+		if renewed {
 			c.RefreshToken = g.refresh
 			for _, name := range refreshLifetimes {
 				delete(c.Extra, name)

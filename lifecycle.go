@@ -26,6 +26,12 @@ func (s *Source) takeLogin(tok *oauth2.Token) (g grant, issued time.Time, err er
 	if g, err = takeApart(tok, now); err != nil {
 		return g, now, err
 	}
+	g.begun = now
+	if tok.ExpiresIn > 0 && !tok.Expiry.IsZero() {
+		if begun := tok.Expiry.Add(-seconds(float64(tok.ExpiresIn))); begun.Before(now) {
+			g.begun = begun
+		}
+	}
 	if dead { // keep what is dead from looking alive
 		return g, tok.Expiry.Add(-g.lifetime), nil
 	}
@@ -38,6 +44,7 @@ func (s *Source) newSession(g grant, issued time.Time) *record {
 		AccessToken: g.access, RefreshToken: g.refresh, Thumbprint: s.thumbprint(),
 		Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra,
 		Started: time.Now().UTC().Round(0)}
+	fresh.live(g, g.begun, true)
 	fresh.Origin = digest(fresh.credential())
 	if g.access != "" {
 		fresh.OriginAccess = digest(g.access)

@@ -55,6 +55,11 @@ type record struct {
 	Lifetime  time.Duration `json:"lifetime_ns,omitempty"`
 	RefreshIn time.Duration `json:"refresh_in_ns,omitempty"`
 
+	// RefreshLife is the refresh token's own, and GrantLife that of what the
+	// person has allowed, across all refreshes; nil: nothing is known of it.
+	RefreshLife *span `json:"refresh_life,omitempty"`
+	GrantLife   *span `json:"grant_life,omitempty"`
+
 	// Extra holds the other members of the server's answers.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 
@@ -123,6 +128,7 @@ type ending struct {
 	Code        string    `json:"code,omitempty"`
 	Description string    `json:"description,omitempty"`
 	Interrupted time.Time `json:"interrupted,omitzero"`
+	Lapsed      time.Time `json:"lapsed,omitzero"` // see RefreshError.Lapsed
 }
 
 // absent reports whether e leaves nobody logged in, rather than somebody whose
@@ -164,7 +170,8 @@ func (r *record) members() map[string]any {
 		"version": &r.Version, "binding": &r.Binding, "id": &r.ID, "generation": &r.Generation, "started": &r.Started,
 		"origin": &r.Origin, "origin_access": &r.OriginAccess, "ended": &r.Ended,
 		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken, "login_id_token": &r.LoginIDToken, "thumbprint": &r.Thumbprint,
-		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn, "extra": &r.Extra,
+		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn,
+		"refresh_life": &r.RefreshLife, "grant_life": &r.GrantLife, "extra": &r.Extra,
 		"mark": &r.Mark, "pause": &r.Pause, "forced": &r.Forced, "overtaken": &r.Overtaken, "padding": &r.Padding,
 	}
 }

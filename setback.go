@@ -43,6 +43,7 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	if e.salvaged != "" {
 		next.Generation++
 		next.RefreshToken, next.Mark, e.salvaged = e.salvaged, nil, ""
+		next.RefreshLife = nil
 		if s.current.Load().rejected {
 			next.AccessToken = ""
 		}
@@ -50,14 +51,14 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	}
 	switch e.class {
 	case classEnded:
-		e.Interrupted = interrupted
+		e.Interrupted, e.Lapsed = interrupted, r.lapsed(now)
 		return s.ended(r, e)
 	case classMistaken: // the server has taken the refresh token, which it may have spent
 		next.Mark = r.Mark
 		t.mistaken = e.Err
 		d = max(d, uncertainPause)
 	case classDenied, classRefused:
-		e.Interrupted = interrupted
+		e.Interrupted, e.Lapsed = interrupted, r.lapsed(now)
 		if e.class == classDenied || p.Failures >= maxRefusals {
 			d = max(d, uncertainPause)
 		}
@@ -155,6 +156,9 @@ func (r *record) resting(stored *record) *record {
 func (p *pause) failure(r *record) *RefreshError {
 	e := &RefreshError{class: p.Class, Status: p.Status, Code: p.Code, Description: p.Description,
 		Temporary: true, OutcomeUnknown: p.Class == classUnknown, Interrupted: r.suspect()}
+	if p.Class == classDenied || p.Class == classRefused {
+		e.Lapsed = r.lapsed(time.Now())
+	}
 	p.explain(e)
 	if p.Status == 0 {
 		e.Err = errors.New("the last attempt, perhaps of another process, brought no answer: check the network connection")
@@ -171,7 +175,7 @@ func (s *Source) ended(r *record, e *RefreshError) error {
 		return err
 	}
 	tomb := r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), Status: e.Status, Code: e.Code,
-		Description: e.Description, Interrupted: e.Interrupted})
+		Description: e.Description, Interrupted: e.Interrupted, Lapsed: e.Lapsed})
 	t.dead = digest(r.credential())
 	if s.put(tomb) != nil && !t.unsaved {
 		// Until it is saved, other processes ask the server, and are told the
@@ -241,7 +245,7 @@ func (s *Source) postpone(d time.Duration) {
 			v.due = age + d
 		}
 		if !v.rejected { // or callers would go on with it
-			v.freshUntil = v.due
+			v.freshUntil = min(v.due, v.warn)
 		}
 	})
 }
@@ -253,7 +257,7 @@ func (s *Source) disbelieve(d time.Duration) error {
 	s.emit(EventOverBudget, e)
 	s.note(e)
 	s.show(func(v *view) {
-		v.rejected, v.freshUntil = false, v.due
+		v.rejected, v.freshUntil = false, min(v.due, v.warn)
 		v.overBudget = time.Now().Add(d)
 	})
 	return e

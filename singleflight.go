@@ -220,8 +220,8 @@ func (s *Source) schedule(v *view) {
 	}
 	now := time.Now()
 	switch {
-	case v.usable(now) && v.due != never:
-		s.timer = time.AfterFunc(max(v.due-v.age(now), 0), s.wake)
+	case v.usable(now) && min(v.due, v.warn) != never:
+		s.timer = time.AfterFunc(max(min(v.due, v.warn)-v.age(now), 0), s.wake)
 	case !v.wake.IsZero():
 		s.timer = time.AfterFunc(max(v.wake.Sub(now), 0), s.wake)
 	}

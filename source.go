@@ -201,6 +201,13 @@ type Status struct {
 	RefreshAt  time.Time // when a refresh is due; zero if it never is
 	Persisted  bool      // whether what is in use is in the store
 	LastError  error     // of the last refresh, save or look into the store; nil once it has succeeded
+
+	// RefreshExpiry is when the session ends if nobody does anything, by what
+	// the server has said of the refresh token (refresh_token_expires_in,
+	// refresh_expires_in, refresh_token_timeout) and of the whole grant
+	// (authorization_expires_in), whichever comes first; zero if it has not. It
+	// is a hint: what the server says later counts.
+	RefreshExpiry time.Time
 }
 
 // MarshalJSON implements json.Marshaler, with the error as its text.
@@ -220,6 +227,9 @@ func (s Status) MarshalJSON() ([]byte, error) {
 func (s Status) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("state", string(s.State)), slog.String("session", s.Session),
 		slog.Uint64("generation", s.Generation), slog.Time("expiry", s.Expiry), slog.Bool("persisted", s.Persisted)}
+	if !s.RefreshExpiry.IsZero() {
+		attrs = append(attrs, slog.Time("refresh_expiry", s.RefreshExpiry))
+	}
 	if s.LastError != nil {
 		attrs = append(attrs, slog.String("error", s.LastError.Error()))
 	}

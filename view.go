@@ -35,6 +35,9 @@ type facts struct {
 	// which the token is dead, while somebody is trying.
 	freshUntil, due, expire time.Duration
 
+	// warn is the age at which it is time to tell that the session is about to end.
+	warn time.Duration
+
 	// rejected: an API has rejected the token, which is about to be replaced.
 	// Until overBudget, such rejections are not believed.
 	rejected   bool
@@ -121,6 +124,7 @@ func (s *Source) show(adjust func(*view)) *view {
 func (s *Source) compose(old *view) *view {
 	t := &s.inTurn
 	v := &view{}
+	v.warn = s.warnAge(t.session)
 	if r := t.session; r != nil && r.Ended == nil && r.AccessToken != "" && !s.foreign(r) {
 		v.id, v.issued, v.base = r.ID, r.Issued.UnixNano(), t.base
 		v.expire, v.due = never, s.dueAge(r)
@@ -128,7 +132,7 @@ func (s *Source) compose(old *view) *view {
 			v.expire = r.Lifetime
 			v.due = min(v.due, v.expire)
 		}
-		v.freshUntil = v.due
+		v.freshUntil = min(v.due, v.warn)
 		if same := old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken; same {
 			v.overBudget = old.overBudget
 			if old.rejected && old.issued == v.issued { // otherwise the server stands by it
@@ -184,7 +188,7 @@ func (s *Source) sessionError() error {
 		return fmt.Errorf("%w: the session was logged out at %s: log in again", ErrNoSession, r.Ended.At.Format(time.RFC3339))
 	default:
 		return &RefreshError{class: classEnded, ended: true, Status: r.Ended.Status, Code: r.Ended.Code,
-			Description: r.Ended.Description, Interrupted: r.Ended.Interrupted}
+			Description: r.Ended.Description, Interrupted: r.Ended.Interrupted, Lapsed: r.Ended.Lapsed}
 	}
 }
 
@@ -207,6 +211,7 @@ func (s *Source) describeStatus(v *view) {
 	}
 	if r != nil {
 		st.Generation = r.Generation
+		st.RefreshExpiry, _ = r.ends()
 	}
 	if v.token != nil {
 		st.Issued, st.Expiry = r.Issued, v.token.Expiry

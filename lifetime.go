@@ -1,0 +1,184 @@
+package freshtoken
+
+import (
+	"time"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
+)
+
+// How long the session itself lasts, as far as the server has said: the refresh
+// token's own life (refresh_token_expires_in, refresh_expires_in,
+// refresh_token_timeout), and that of the whole grant (authorization_expires_in).
+// It is good for a warning, and to refresh in time what a server ends for being
+// idle. It never says that a session is over: only the server does.
+
+const (
+	// A warning comes this long before the end: a tenth of the life, within
+	// these bounds, and half of it at most.
+	minWarning   = 5 * time.Minute
+	maxWarning   = 24 * time.Hour
+	warningShare = 10
+
+	// A refresh token that lives for less is not kept alive: it would be
+	// refreshed all the time.
+	minKept = time.Minute
+
+	// Within so short a time, rounded seconds do not tell whether a refresh has
+	// put off the end.
+	minJudged = 10 * time.Second
+)
+
+// A span is how long something serves, counted from when the request began whose
+// answer says so.
+type span struct {
+	From  time.Time     `json:"from"`
+	Lasts time.Duration `json:"lasts_ns"`
+	Fixed bool          `json:"fixed,omitempty"` // a refresh has not put off its end
+}
+
+// end is when it is over; zero if s is nil, or holds what nobody would write.
+func (s *span) end() time.Time {
+	if s == nil || s.Lasts <= 0 || s.Lasts > maxLifetime || s.From.Year() < 1970 || s.From.Year() > 2200 {
+		return time.Time{}
+	}
+	return s.From.Add(s.Lasts)
+}
+
+// putOff reports whether next, told by a later answer, ends as much later as
+// servers have it that count from the last refresh.
+func (s *span) putOff(next *span) bool {
+	before, after := s.end(), next.end()
+	if before.IsZero() || after.IsZero() {
+		return true
+	}
+	passed := next.From.Sub(s.From)
+	if passed < minJudged {
+		return !s.Fixed
+	}
+	return after.Sub(before) >= passed/2
+}
+
+// span reads the shortest of some lifetimes in an answer. told says that there is
+// one; it is nil where that says nothing: zero, as Keycloak has it for a token
+// that does not expire, less, or no number.
+func (g *grant) span(start time.Time, names ...string) (s *span, told bool) {
+	for _, name := range names {
+		raw, ok := g.extra[name]
+		told = told || ok
+		n, ok := endpoint.Number(raw)
+		if !ok || n <= 0 {
+			continue
+		}
+		if d := seconds(n); s == nil || d < s.Lasts {
+			s = &span{From: start.UTC().Round(0), Lasts: d}
+		}
+	}
+	return s, told
+}
+
+// live notes what g, the answer to a request that began at start, says of how
+// long the session lasts. renewed says that it brought another refresh token,
+// of which nothing is known but what the answer says.
+func (r *record) live(g grant, start time.Time, renewed bool) {
+	old := r.RefreshLife
+	next, told := g.span(start, refreshLifetimes...)
+	switch {
+	case told || renewed:
+		r.RefreshLife = next
+		if next != nil {
+			next.Fixed = !old.putOff(next)
+		}
+	case old != nil && !old.Fixed:
+		fixed := *old
+		fixed.Fixed = true
+		r.RefreshLife = &fixed
+	}
+	if next, told := g.span(start, "authorization_expires_in"); told {
+		r.GrantLife = next
+	}
+}
+
+// ends returns when r's session ends if nobody does anything, by what the server
+// has said, and how long before that it is time for a warning; zero if the server
+// has not said.
+func (r *record) ends() (at time.Time, warning time.Duration) {
+	if r == nil || r.Ended != nil {
+		return time.Time{}, 0
+	}
+	for _, s := range []*span{r.RefreshLife, r.GrantLife} {
+		end := s.end()
+		if end.IsZero() || s == r.RefreshLife && r.RefreshToken == "" || !at.IsZero() && !end.Before(at) {
+			continue
+		}
+		at, warning = end, warningFor(s.Lasts)
+	}
+	return at, warning
+}
+
+// lapsed returns when r's session was to end, if that is past; zero otherwise.
+func (r *record) lapsed(now time.Time) time.Time {
+	if at, _ := r.ends(); now.After(at) {
+		return at
+	}
+	return time.Time{}
+}
+
+// warningFor returns how long before the end of a life of this length it is time
+// for a warning.
+func warningFor(life time.Duration) time.Duration {
+	return min(min(max(life/warningShare, minWarning), maxWarning), life/2)
+}
+
+// keepAge is the age of r's access token at which the refresh token is due for a
+// refresh, for the sake of its own life: before there is a warning. It is never
+// where a refresh has not put off the end before.
+func (s *Source) keepAge(r *record) time.Duration {
+	end, life := r.RefreshLife.end(), r.RefreshLife
+	if !s.cfg.KeepAlive || r.RefreshToken == "" || end.IsZero() || life.Fixed || life.Lasts < minKept {
+		return never
+	}
+	if grant := r.GrantLife.end(); !grant.IsZero() && !grant.After(end) {
+		return never
+	}
+	lead := min(2*warningFor(life.Lasts), life.Lasts*2/3)
+	lead -= time.Duration(s.jitter * float64(lead) / 10)
+	return end.Add(-lead).Sub(r.Issued)
+}
+
+// warnAge is the age of r's access token at which it is time to warn of the end;
+// never if nothing is known of it, or there has been a warning. The turn is held.
+func (s *Source) warnAge(r *record) time.Duration {
+	at, warning := r.ends()
+	if at.IsZero() || r.ID == s.inTurn.warned && at.Before(s.inTurn.warnedOf.Add(warning/2)) {
+		return never
+	}
+	return at.Add(-warning).Sub(r.Issued)
+}
+
+// warn tells of the end of the session when it is time. It follows what a flight
+// has done: a refresh may have put off the end. The turn is held.
+func (s *Source) warn() {
+	t := &s.inTurn
+	now := time.Now()
+	from := s.warnAge(t.session)
+	if from == never || age(t.session.Issued.UnixNano(), now.UnixNano(), now.Sub(t.base)) < from {
+		return
+	}
+	t.warned = t.session.ID
+	t.warnedOf, _ = t.session.ends()
+	s.emit(EventExpiring, nil)
+	for {
+		old := s.current.Load()
+		if old == nil {
+			return
+		}
+		v := &view{facts: old.facts}
+		v.warn = never
+		if v.token != nil && !v.rejected {
+			v.freshUntil = v.due
+		}
+		if s.publish(old, v) {
+			return
+		}
+	}
+}
