@@ -69,6 +69,7 @@ type login struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed at its end
 	err    error         // set before done is closed
+	stepUp *stepUp       // what an API's demand makes of it; nil: there is none
 
 	// Guarded by Source.mu: how many callers wait; it ends with the last one,
 	// unless it is lasting.
@@ -151,11 +152,7 @@ func (s *Source) joinLogin(ctx context.Context, a Authenticator, lasting bool) e
 	}
 	l := s.login
 	if l == nil {
-		lctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		l = &login{cancel: cancel, done: make(chan struct{})}
-		s.login = l
-		s.logins.Add(1)
-		go s.runLogin(lctx, l, a)
+		l = s.startLogin(ctx, nil, func(ctx context.Context, l *login) error { return s.askToLogIn(ctx, l, a) })
 	}
 	l.waiters++
 	l.lasting = l.lasting || lasting
@@ -167,6 +164,17 @@ func (s *Source) joinLogin(ctx context.Context, a Authenticator, lasting bool) e
 		s.leaveLogin(l)
 		return fmt.Errorf("the login is not finished: %w", contextError(ctx))
 	}
+}
+
+// startLogin begins the login under way; step is nil unless an API's demand is the
+// cause. s.mu is held.
+func (s *Source) startLogin(ctx context.Context, step *stepUp, ask func(context.Context, *login) error) *login {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l := &login{cancel: cancel, done: make(chan struct{}), stepUp: step}
+	s.login = l
+	s.logins.Add(1)
+	go s.runLogin(ctx, l, ask)
+	return l
 }
 
 // leaveLogin ends a login that nobody waits for. Whoever comes now starts
@@ -183,7 +191,7 @@ func (s *Source) leaveLogin(l *login) {
 	}
 }
 
-func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
+func (s *Source) runLogin(ctx context.Context, l *login, ask func(context.Context, *login) error) {
 	defer s.logins.Done()
 	defer l.cancel()
 	l.err = errExit
@@ -191,6 +199,10 @@ func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
 		s.mu.Lock()
 		if s.login == l {
 			s.login = nil
+		}
+		if last := l.stepUp; last != nil && last.asked && !errors.Is(l.err, context.Canceled) {
+			last.ended, last.err = time.Now(), l.err
+			s.stepUps = append(s.stepUps, *last)
 		}
 		switch {
 		case l.err == nil:
@@ -208,7 +220,7 @@ func (s *Source) runLogin(ctx context.Context, l *login, a Authenticator) {
 		l.err = contextError(ctx)
 		return
 	}
-	l.err = s.askToLogIn(ctx, l, a)
+	l.err = ask(ctx, l)
 }
 
 // askToLogIn has a person log in, unless somebody has done so in the meantime.

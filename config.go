@@ -101,6 +101,12 @@ type Config struct {
 	// client_secret, client_assertion, client_assertion_type, scope, state.
 	RefreshParams url.Values
 
+	// LoginParams are further parameters of the authorization request, or of the
+	// device authorization request, as are those of package login, before which
+	// they go. They play a part in a login only. StepUp adds acr_values and
+	// max_age.
+	LoginParams url.Values
+
 	// Lead is how long before expiry a refresh is due; it counts as half the
 	// lifetime at most. Zero: what the server hints at (refresh_in), else a
 	// fifth of the lifetime, at most five minutes.
@@ -200,6 +206,7 @@ func (c *Config) check() error {
 		return err
 	}
 	c.RefreshParams = maps.Clone(c.RefreshParams)
+	c.LoginParams = maps.Clone(c.LoginParams)
 	c.Session = cmp.Or(c.Session, defaultSession)
 	return nil
 }

@@ -69,6 +69,14 @@ var (
 	// is still there.
 	ErrNotRemoved = errors.New("the session is imported, but the plaintext file is still there")
 
+	// ErrStepUpLimit: an API demands a login that it has just been given, or
+	// that has just failed. Nobody was asked. The text says for how long.
+	ErrStepUpLimit = errors.New("nobody is asked to log in again so soon")
+
+	// ErrOtherAccount: a login for an API's demand was another person's than
+	// the session. The session is as it was.
+	ErrOtherAccount = errors.New("another person has logged in")
+
 	// ErrClosed: the Source has been closed.
 	ErrClosed = errors.New("the Source is closed: make another with New")
 )

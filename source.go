@@ -64,6 +64,8 @@ type Source struct {
 	// Why Config.Reauthenticate has failed, and until when it is left alone.
 	loginErr   error
 	loginPause time.Time
+
+	stepUps []stepUp // the last ones
 }
 
 // cacheLines is the size of two cache lines of most processors, one of some.

@@ -125,7 +125,7 @@ func (d Device) begin(ctx context.Context, cfg *freshtoken.Config) (*pending, er
 	if r := answer.Refusal(); !answer.OK() || r.Code != "" {
 		return nil, refusal(cfg, "device authorization endpoint", r)
 	}
-	p := &pending{resource: d.Params["resource"]}
+	p := &pending{resource: form["resource"]}
 	if err := p.read(answer, start); err != nil {
 		return nil, fmt.Errorf("device authorization endpoint: %w", err)
 	}

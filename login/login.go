@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,6 +21,16 @@ import (
 // sure that the store takes a session.
 func Ensure(ctx context.Context, src *freshtoken.Source, flow freshtoken.Authenticator) (*oauth2.Token, error) {
 	return src.Authenticate(ctx, flow)
+}
+
+// StepUp has somebody log in by flow to meet what an API demands, though there is
+// a session, which the login then replaces. It is Source.StepUp, which tells the
+// rest: how often somebody is asked at most, and that it must be the same person.
+//
+//	if c, ok := freshtoken.ChallengeFrom(resp); ok {
+//		tok, err := login.StepUp(ctx, src, login.Auto{}, c)
+func StepUp(ctx context.Context, src *freshtoken.Source, flow freshtoken.Authenticator, c *freshtoken.Challenge) (*oauth2.Token, error) {
+	return src.StepUp(ctx, c, flow)
 }
 
 // Auto logs in by Loopback where a browser can be opened on this machine, and
@@ -106,14 +117,19 @@ func checkRefreshToken(tok *oauth2.Token, accessTokenOnly bool) error {
 // the program to set (RFC 6749 sections 3.1 and 3.2: none twice, none empty).
 func request(cfg *freshtoken.Config, params url.Values, offline bool, own ...string) (url.Values, error) {
 	form := make(url.Values)
+	params = maps.Clone(params)
+	if params == nil {
+		params = make(url.Values)
+	}
+	maps.Copy(params, cfg.LoginParams)
 	for name, values := range params {
 		switch {
 		case slices.Contains(own, name):
-			return nil, fmt.Errorf("the login's Params have %q, which is not for the program to set", name)
+			return nil, fmt.Errorf("the login's Params (or Config.LoginParams) have %q, which is not for the program to set", name)
 		case len(values) == 0 || slices.Contains(values, ""):
-			return nil, fmt.Errorf("the login's Params have %q without a value", name)
+			return nil, fmt.Errorf("the login's Params (or Config.LoginParams) have %q without a value", name)
 		case len(values) > 1 && name != "resource" && name != "audience":
-			return nil, fmt.Errorf("the login's Params have %q more than once", name)
+			return nil, fmt.Errorf("the login's Params (or Config.LoginParams) have %q more than once", name)
 		}
 		form[name] = slices.Clone(values)
 	}

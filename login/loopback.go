@@ -177,7 +177,7 @@ func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorizat
 		return nil, err
 	}
 	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {r.uri}, "code_verifier": {a.verifier}}
-	if resource := l.Params["resource"]; len(resource) > 0 {
+	if resource := a.form["resource"]; len(resource) > 0 {
 		form["resource"] = resource // RFC 8707 section 2.2
 	}
 	tok, err := exchange(ctx, cfg, form, code, a.verifier)
