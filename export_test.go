@@ -1,6 +1,9 @@
 package freshtoken
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // StoreKey is the key under which a Source of cfg keeps its session.
 func StoreKey(cfg Config) string {
@@ -38,4 +41,11 @@ func SourcesOf(cfg Config, open ...*Source) *Sources {
 		a.open[s.cfg.Session] = s
 	}
 	return a
+}
+
+// Unseen is a Challenge as one that was made by hand.
+func Unseen(c *Challenge) *Challenge {
+	u := *c
+	u.seen = time.Time{}
+	return &u
 }
