@@ -64,6 +64,16 @@
 // programs set [Config.Background]: a timer refreshes the session in time, and
 // nobody waits. Both call [Source.Close] before they end.
 //
+// Where the server says how long the session itself lasts, [Status] tells when it
+// ends, as RefreshExpiry, and [EventExpiring] comes in time.
+// [Config.KeepAlive] refreshes for the sake of the refresh token, too.
+//
+// # When an API demands more
+//
+// A Transport hands on an answer that demands more scope, or another login: no
+// refresh brings either. [ChallengeFrom] reads it, and [Source.StepUp] has a
+// person log in for it, not too often.
+//
 // # Several accounts
 //
 // [Sources] has a Source for each name. They may share a Store, and nothing

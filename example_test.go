@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/oauthtest"
@@ -111,6 +112,69 @@ func ExampleTransport() {
 	// Output:
 	// 200 OK after 1 refresh
 	// true
+}
+
+// An API wants more scope than the session has: a person is asked, and the
+// request sent again. The Transport never does so by itself.
+func ExampleChallengeFrom() {
+	server := oauthtest.New(oauthtest.Options{})
+	src, err := freshtoken.New(freshtoken.Config{OAuth2: server.OAuth2(), HTTPClient: server.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	src.SetToken(context.Background(), server.Login("alice", "read"))
+	client := &http.Client{Transport: &freshtoken.Transport{
+		Source: src, Base: server.Transport(), Origins: []string{server.BaseURL()},
+	}}
+	// login.Auto{} in a real program.
+	person := freshtoken.AuthenticatorFunc(func(_ context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
+		fmt.Println("please log in for", cfg.OAuth2.Scopes)
+		return server.Login("alice", cfg.OAuth2.Scopes...), nil
+	})
+
+	for range 2 {
+		resp, err := client.Get(server.APIURL("report?scope=write"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp.Body.Close()
+		fmt.Println(resp.Status)
+		if demand, ok := freshtoken.ChallengeFrom(resp); ok {
+			if _, err := src.StepUp(context.Background(), demand, person); err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+	// Output:
+	// 403 Forbidden
+	// please log in for [read write]
+	// 200 OK
+}
+
+// A desktop program that is told in time that its session is about to end.
+func ExampleStatus() {
+	server := oauthtest.New(oauthtest.Options{})
+	src, err := freshtoken.New(freshtoken.Config{
+		OAuth2:     server.OAuth2(),
+		HTTPClient: server.Client(),
+		Background: true, // so that nobody has to ask
+		KeepAlive:  true, // so that it does not end for being idle
+		OnEvent: func(e freshtoken.Event) {
+			if e.Kind == freshtoken.EventExpiring {
+				fmt.Println("please log in again soon")
+			}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	answer := map[string]any{"authorization_expires_in": 90 * 24 * 60 * 60}
+	src.SetToken(context.Background(), server.Login("alice").WithExtra(answer))
+	days := time.Until(src.Status().RefreshExpiry).Hours() / 24
+	fmt.Printf("ends in %.0f days\n", days)
+	// Output: ends in 90 days
 }
 
 // Events go to a log as they are: they hold no secret.

@@ -247,6 +247,17 @@ func TestStepUp(t *testing.T) {
 		}
 		p.want(t, 2)
 	})
+	inBubble(t, "R9470-8: a demand that has the token in it asks nobody, and is not repeated", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		p := &person{as: w.as}
+		src := w.loggedIn()
+		token := w.token(src).AccessToken
+		_, err := src.StepUp(t.Context(), demanded(t, `Bearer error="insufficient_scope", scope="a `+token+`"`), p)
+		if err == nil || strings.Contains(err.Error(), token) {
+			t.Errorf("got %v", err)
+		}
+		p.want(t, 0)
+	})
 	t.Run("without what it takes", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
 		src := w.loggedIn()
