@@ -34,6 +34,10 @@ type span struct {
 	From  time.Time     `json:"from"`
 	Lasts time.Duration `json:"lasts_ns"`
 	Fixed bool          `json:"fixed,omitempty"` // a refresh has not put off its end
+
+	// Whole is the life of the first that had a Fixed end; the later ones have
+	// what is left of it.
+	Whole time.Duration `json:"whole_ns,omitempty"`
 }
 
 // end is when it is over; zero if s is nil, or holds what nobody would write.
@@ -56,6 +60,13 @@ func (s *span) putOff(next *span) bool {
 		return !s.Fixed
 	}
 	return after.Sub(before) >= passed/2
+}
+
+// follow says of s what an earlier answer, of which old is, makes of it.
+func (s *span) follow(old *span) {
+	if s.Fixed = !old.putOff(s); s.Fixed {
+		s.Whole = max(old.Whole, old.Lasts)
+	}
 }
 
 // span reads the shortest of some lifetimes in an answer. told says that there is
@@ -86,7 +97,7 @@ func (r *record) live(g grant, start time.Time, renewed bool) {
 	case told || renewed:
 		r.RefreshLife = next
 		if next != nil {
-			next.Fixed = !old.putOff(next)
+			next.follow(old)
 		}
 	case old != nil && !old.Fixed:
 		fixed := *old
@@ -94,6 +105,9 @@ func (r *record) live(g grant, start time.Time, renewed bool) {
 		r.RefreshLife = &fixed
 	}
 	if next, told := g.span(start, "authorization_expires_in"); told {
+		if next != nil {
+			next.follow(r.GrantLife)
+		}
 		r.GrantLife = next
 	}
 }
@@ -110,7 +124,7 @@ func (r *record) ends() (at time.Time, warning time.Duration) {
 		if end.IsZero() || s == r.RefreshLife && r.RefreshToken == "" || !at.IsZero() && !end.Before(at) {
 			continue
 		}
-		at, warning = end, warningFor(s.Lasts)
+		at, warning = end, warningFor(min(max(s.Lasts, s.Whole), maxLifetime))
 	}
 	return at, warning
 }

@@ -189,7 +189,11 @@ func TestExpiringIsAnnounced(t *testing.T) {
 		if err := src.SetToken(t.Context(), with(w.as.Login("alice"), map[string]any{"refresh_expires_in": 10800})); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(3*time.Hour - time.Minute)
+		time.Sleep(3*time.Hour - 13*time.Minute) // a tenth of the whole is 18
+		if n := events.count(freshtoken.EventExpiring); n != 1 {
+			t.Errorf("%d events in time", n)
+		}
+		time.Sleep(12 * time.Minute)
 		if n := events.count(freshtoken.EventExpiring); n != 1 {
 			t.Errorf("%d events", n)
 		}
@@ -273,6 +277,16 @@ func TestKeepAlive(t *testing.T) {
 		if n := w.posts(); n < 10 || n > 15 {
 			t.Errorf("%d refreshes in ten lives", n)
 		}
+	})
+	inBubble(t, "not beyond the end of the grant", func(t *testing.T) {
+		w := newWorld(t, sliding)
+		src := w.source(keep)
+		tok := with(w.as.Login("alice"), map[string]any{"refresh_token_expires_in": 3600, "authorization_expires_in": 1800})
+		if err := src.SetToken(t.Context(), tok); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Hour)
+		w.wantPosts(0)
 	})
 	inBubble(t, "it is a choice: otherwise the session ends", func(t *testing.T) {
 		w := newWorld(t, sliding)
