@@ -201,6 +201,27 @@ func TestExpiringIsAnnounced(t *testing.T) {
 			t.Errorf("%d refreshes", n)
 		}
 	})
+	inBubble(t, "of a token of which nobody knows how long it lives, in the background", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		events := &recorder{}
+		src := w.source(func(c *freshtoken.Config) { c.Background, c.OnEvent = true, events.receive })
+		tok := &oauth2.Token{AccessToken: "at", RefreshToken: w.as.Login("alice").RefreshToken}
+		if err := src.SetToken(t.Context(), with(tok, map[string]any{"refresh_token_timeout": 7200})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(115 * time.Minute)
+		if n := events.count(freshtoken.EventExpiring); n != 1 {
+			t.Errorf("%d events", n)
+		}
+	})
+	inBubble(t, "and the background goes on after it", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 3 * time.Hour})
+		src := w.source(func(c *freshtoken.Config) { c.Background = true })
+		w.loginSaying(src, 2*time.Hour)
+		time.Sleep(4 * time.Hour)
+		w.wantPosts(1)
+		w.usable(src)
+	})
 	inBubble(t, "though the server is down", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: 10 * time.Minute, RefreshLifetime: time.Hour})
 		events := &recorder{}
