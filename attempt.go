@@ -17,10 +17,9 @@ import (
 // inTurn is what only the holder of Source.turn touches.
 type inTurn struct {
 	// session is the newest known; nil before the first look into the store
-	// and when nobody is logged in. base is when its access token was asked
-	// for, or first read. unsaved says that its tokens have never been in the store.
+	// and when nobody is logged in. unsaved says that its tokens have never been
+	// in the store.
 	session *record
-	base    time.Time
 	unsaved bool
 
 	// held unlocks a session lock that is kept across flights; nil: none is.
@@ -174,7 +173,7 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 	t.unburied = s.isDead(stored)
 	if t.unburied && t.unsaved && stored.isFrom(t.session) && stored.Generation >= t.session.Generation {
 		// A login was handed in again after a Logout, and neither could be stored.
-		t.session, t.base = stored.under(t.session), time.Now()
+		t.session = stored.under(t.session).met(nil, time.Now())
 	}
 	switch verdict := reconcile(t.session, !t.unsaved, stored); {
 	case t.unburied:
@@ -220,6 +219,9 @@ func (s *Source) refresh() error {
 	r := t.session
 	v := s.current.Load()
 	now := time.Now()
+	if e := s.ungranted(r); e != nil {
+		return s.fail(e, ungrantedPause)
+	}
 	if !s.refreshable(r) {
 		return s.fail(&RefreshError{class: classEnded, ended: true,
 			Err: errors.New("the access token is no longer valid, and the login brought no refresh token: ask for one at the next, often with the scope offline_access or with access_type=offline")}, glance)
@@ -230,11 +232,12 @@ func (s *Source) refresh() error {
 		}
 	}
 	marked := r.marked(now)
-	foreign := s.foreign(r)
-	rejected := v.rejected && v.age(now) < s.dueAge(r)
-	ofAnother := foreign && (r.Lifetime == 0 || now.Before(r.Issued.Add(r.Lifetime)))
+	a := r.of(s.target)
+	foreign := s.foreign(a)
+	rejected := v.rejected && a != nil && v.age(now) < s.dueAge(r, a)
+	ofAnother := foreign && !a.dead(now)
 	if rejected || ofAnother { // nothing else asks for it
-		budget, wait := refill(r.Forced, now, r.Lifetime)
+		budget, wait := refill(r.Forced, now, a.Lifetime)
 		if budget.Left <= 0 && t.waited(r.Forced, now, wait) {
 			budget.Left = 1
 		}
@@ -262,16 +265,19 @@ func (s *Source) refresh() error {
 	end(err)
 	if err != nil {
 		e := refreshErrorOf(err, r.RefreshToken != "")
-		e.hide(r.RefreshToken, r.AccessToken, s.cfg.OAuth2.ClientSecret)
+		e.hide(append(r.accessTokens(), r.RefreshToken, s.cfg.OAuth2.ClientSecret)...)
 		if foreign {
 			e.doubt()
 		}
+		if s.target != "" && e.aboutTarget() {
+			return s.targetFailed(marked, e, r.suspect())
+		}
 		return s.failed(marked, e, r.suspect())
 	}
-	next := marked.next(g, start)
-	next.Overtaken, next.Thumbprint = r.interrupted(), with
+	next := marked.next(g, start, s.target)
+	next.Overtaken, next.of(s.target).Thumbprint = r.interrupted(), with
 	s.keepFirst(r, next)
-	return s.succeeded(next, start)
+	return s.succeeded(next)
 }
 
 // waited reports whether as much time has passed here as it takes for an empty
@@ -293,7 +299,12 @@ func (s *Source) ask(r *record, start time.Time) (grant, error) {
 	if !s.verifiable() {
 		return grant{}, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("Config.IDTokens: %w", errBusy)}
 	}
-	tok, err := call(s, grantTime, true, func(ctx context.Context) (*oauth2.Token, error) { return s.grant.Refresh(ctx, old) })
+	tok, err := call(s, grantTime, true, func(ctx context.Context) (*oauth2.Token, error) {
+		if s.target != "" {
+			return s.server.refresh(ctx, old, s.params)
+		}
+		return s.grant.Refresh(ctx, old)
+	})
 	switch {
 	case errors.Is(err, errBusy):
 		return grant{}, &RefreshError{class: classTransient, Temporary: true, Err: fmt.Errorf("the store: %w", err)}
@@ -343,10 +354,10 @@ func (s *Source) salvageable(r *record, err error) error {
 
 // succeeded saves the server's answer and then shows it to the callers. If it
 // cannot be saved, it is used all the same: the old refresh token is spent.
-func (s *Source) succeeded(next *record, start time.Time) error {
+func (s *Source) succeeded(next *record) error {
 	t := &s.inTurn
-	t.misfits = 0
-	t.session, t.base, t.unsaved = next, start, true
+	t.misfits, s.refusals = 0, 0
+	t.session, t.unsaved = next, true
 	s.note(nil)
 	err := s.put(next)
 	v := s.show(func(v *view) { v.rejected, v.freshUntil = false, min(v.due, v.warn) }) // the server stands by it
@@ -392,10 +403,10 @@ func (s *Source) refreshable(r *record) bool {
 	return r.RefreshToken != "" || s.cfg.Refresher != nil
 }
 
-// dueAge is the age at which r's access token is due for a refresh.
-func (s *Source) dueAge(r *record) time.Duration {
+// dueAge is the age at which a, an access token of r, is due for a refresh.
+func (s *Source) dueAge(r *record, a *access) time.Duration {
 	if !s.refreshable(r) {
 		return never
 	}
-	return min(refreshAge(r.Lifetime, s.cfg.Lead, r.RefreshIn, s.jitter), s.keepAge(r))
+	return min(refreshAge(a.Lifetime, s.cfg.Lead, a.RefreshIn, s.jitter), s.keepAge(r))
 }

@@ -135,15 +135,15 @@ func (s *Source) thumbprint() string {
 	return ""
 }
 
-// foreign reports whether r was had with another certificate than the one that
-// this client presents. Nobody knows whether its access token is bound to that,
-// and a bound one is of no use on our connections (RFC 8705 section 3).
-func (s *Source) foreign(r *record) bool {
-	if r.Thumbprint == "" {
+// foreign reports whether a, which may be nil, was had with another certificate
+// than the one that this client presents. Nobody knows whether it is bound to
+// that, and a bound one is of no use on our connections (RFC 8705 section 3).
+func (s *Source) foreign(a *access) bool {
+	if a == nil || a.Thumbprint == "" {
 		return false
 	}
 	now := s.thumbprint()
-	return now != "" && now != r.Thumbprint
+	return now != "" && now != a.Thumbprint
 }
 
 // contested is what callers get whose certificate is not the one that the tokens

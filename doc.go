@@ -74,6 +74,12 @@
 // refresh brings either. [ChallengeFrom] reads it, and [Source.StepUp] has a
 // person log in for it, not too often.
 //
+// # Several APIs
+//
+// [Source.For] makes another Source of the same session, whose access tokens are
+// for a [Target]: one API of several, or fewer scopes. It is used like the first,
+// and shares its refresh token.
+//
 // # Several accounts
 //
 // [Sources] has a Source for each name. They may share a Store, and nothing

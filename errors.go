@@ -77,6 +77,15 @@ var (
 	// the session. The session is as it was.
 	ErrOtherAccount = errors.New("another person has logged in")
 
+	// ErrTarget: Source.For was given a Target that makes no sense, or that the
+	// session cannot have. Nothing was asked for.
+	ErrTarget = errors.New("no Target for an access token")
+
+	// ErrNotGranted: the session was not granted what a Target asks for, as far
+	// as is known here, or as the server says. The error is a *RefreshError. The
+	// session and its other access tokens go on.
+	ErrNotGranted = errors.New("the session does not have what the Target asks for")
+
 	// ErrClosed: the Source has been closed.
 	ErrClosed = errors.New("the Source is closed: make another with New")
 )
@@ -242,6 +251,10 @@ func (e *RefreshError) words() (what, advice string) {
 	switch {
 	case e.foreign:
 		return "the server does not go on with the session", "it was begun with another client certificate than the one that is in use: go back to that one, or log in again"
+	case e.class == classTarget && errors.Is(e.Err, ErrNotGranted):
+		return ErrNotGranted.Error(), ""
+	case e.class == classTarget:
+		return "the server does not give the session an access token for the Target", "check the Target"
 	case e.class == classMistaken:
 		return "the answer to a refresh is not for this session, and nothing of it was used", "log in again"
 	case e.Uncertain:

@@ -43,6 +43,7 @@ type Event struct {
 	Kind       EventKind
 	Time       time.Time
 	Session    string // Config.Session
+	Target     string // what the access token is for (Source.For); empty for the session's own
 	Generation uint64 // counts the refreshes of the session; zero where it does not apply
 	Err        error  // why, for the kinds that report a failure
 }
@@ -66,6 +67,9 @@ func (e Event) LogValue() slog.Value {
 		slog.String("kind", string(e.Kind)),
 		slog.String("session", e.Session),
 		slog.Uint64("generation", e.Generation),
+	}
+	if e.Target != "" {
+		attrs = append(attrs, slog.String("target", e.Target))
 	}
 	if e.Err != nil {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))

@@ -114,6 +114,37 @@ func ExampleTransport() {
 	// true
 }
 
+// A part of a program that is to change nothing gets a token that cannot.
+func ExampleSource_For() {
+	server := oauthtest.New(oauthtest.Options{})
+	defer server.Start()()
+	src, err := freshtoken.New(freshtoken.Config{OAuth2: server.OAuth2()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer src.Close()
+	if err := src.SetToken(context.Background(), server.Login("alice", "read", "write")); err != nil {
+		log.Fatal(err)
+	}
+
+	readOnly, err := src.For(freshtoken.Target{Scopes: []string{"read"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := readOnly.Client(server.BaseURL())
+	for _, scope := range []string{"read", "write"} {
+		resp, err := client.Get(server.APIURL("hello?scope=" + scope))
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp.Body.Close()
+		fmt.Println(scope, resp.Status)
+	}
+	// Output:
+	// read 200 OK
+	// write 403 Forbidden
+}
+
 // An API wants more scope than the session has: a person is asked, and the
 // request sent again. The Transport never does so by itself.
 func ExampleChallengeFrom() {

@@ -101,7 +101,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	old := &record{Version: recordVersion, Binding: binding{"https://as.test", "client", "default"}, ID: "id", Generation: 1,
-		AccessToken: "old", RefreshToken: "rt", Started: start, Issued: start, Lifetime: time.Hour}
+		access: access{AccessToken: "old", Issued: start, Lifetime: time.Hour}, RefreshToken: "rt", Started: start}
 	cfg := Config{OAuth2: &oauth2.Config{ClientID: "client", Endpoint: oauth2.Endpoint{TokenURL: "https://as.test/token"}}}
 	f.Fuzz(func(t *testing.T, body string) {
 		cfg := cfg
@@ -119,7 +119,11 @@ func FuzzAnswer(f *testing.F) {
 			wantPlain(t, err.Error())
 			return
 		}
-		r := old.next(g, start)
+		other := old.next(g, start, "scope=read")
+		if a := other.of("scope=read"); a == nil || a.Lifetime < 0 || a.Lifetime > maxLifetime || !headerSafe(a.AccessToken) || !other.access.same(&old.access) {
+			t.Fatalf("%q became %+v", body, (*plain)(other))
+		}
+		r := old.next(g, start, "")
 		if r.RefreshToken == "" || r.Generation != 2 || r.Lifetime < 0 || r.Lifetime > maxLifetime || !headerSafe(r.AccessToken) {
 			t.Fatalf("%q became %+v", body, (*plain)(r))
 		}

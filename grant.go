@@ -84,13 +84,13 @@ func (g *grant) setExtra(name string, value json.RawMessage) {
 	g.extra[name] = value
 }
 
-// next returns the record that follows r after a refresh that began at start
-// and yielded g. What the answer leaves out stays as it was, but for lifetimes:
-// those belong to the token they came with.
-func (r *record) next(g grant, start time.Time) *record {
+// next returns the record that follows r after a refresh that began at start,
+// asked for an access token for a target, and yielded g. What the answer leaves
+// out stays as it was, but for lifetimes: those belong to the token they came
+// with. Access tokens for other targets stay, too.
+func (r *record) next(g grant, start time.Time, target string) *record {
 	return r.with(func(c *record) {
 		c.Generation++
-		c.AccessToken, c.Issued, c.Lifetime, c.RefreshIn = g.access, start.UTC().Round(0), g.lifetime, g.hint
 		c.Extra = maps.Clone(r.Extra)
 		renewed := g.refresh != "" && g.refresh != r.RefreshToken
 		c.live(g, start, renewed)
@@ -100,13 +100,43 @@ func (r *record) next(g grant, start time.Time) *record {
 				delete(c.Extra, name)
 			}
 		}
-		if c.Extra == nil {
-			c.Extra = g.extra
-		} else {
-			maps.Copy(c.Extra, g.extra)
-		}
 		c.Mark, c.Pause, c.Padding = nil, nil, ""
+		if target == "" {
+			c.take(g, start)
+			return
+		}
+		about := g.cut(sessionMembers)
+		c.Extra = merged(c.Extra, about.extra)
+		a := new(access)
+		if known := r.Derived[target]; known != nil {
+			*a = *known
+		}
+		a.take(g, start)
+		c.set(target, a)
 	})
+}
+
+// cut takes the named members out of g, and returns them as the extras of another.
+func (g *grant) cut(names []string) (out grant) {
+	rest := maps.Clone(g.extra)
+	for _, name := range names {
+		if value, ok := rest[name]; ok {
+			out.setExtra(name, value)
+			delete(rest, name)
+		}
+	}
+	g.extra = rest
+	return out
+}
+
+// merged returns the members of both, those of b where both have one.
+func merged(a, b map[string]json.RawMessage) map[string]json.RawMessage {
+	if len(a) == 0 {
+		return b
+	}
+	c := maps.Clone(a)
+	maps.Copy(c, b)
+	return c
 }
 
 // headerSafe reports whether an access token can stand in a header: visible

@@ -41,9 +41,9 @@ func (s *Source) takeLogin(tok *oauth2.Token) (g grant, issued time.Time, err er
 // newSession is the record that a login begins with.
 func (s *Source) newSession(g grant, issued time.Time) *record {
 	fresh := &record{Version: recordVersion, Binding: s.cfg.binding(), ID: rand.Text(), Generation: 1,
-		AccessToken: g.access, RefreshToken: g.refresh, Thumbprint: s.thumbprint(),
-		Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra,
-		Started: time.Now().UTC().Round(0)}
+		access: access{AccessToken: g.access, Thumbprint: s.thumbprint(),
+			Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra},
+		RefreshToken: g.refresh, Started: time.Now().UTC().Round(0)}
 	fresh.live(g, g.begun, true)
 	fresh.Origin = digest(fresh.credential())
 	if g.access != "" {
@@ -59,7 +59,7 @@ func (s *Source) started(fresh *record, err error) {
 	if r := t.session; err != nil && r != nil && !fresh.Started.After(r.Started) {
 		fresh.Started = r.Started.Add(1) // it follows what is known, though the clock of who began that may be ahead
 	}
-	t.session, t.base, t.unsaved, t.dead, t.unburied = fresh, time.Now(), err != nil, "", false
+	t.session, t.unsaved, t.dead, t.unburied = fresh.met(nil, time.Now()), err != nil, "", false
 	t.storeFailures, t.misfits = 0, 0
 	s.note(err)
 	s.show(nil)

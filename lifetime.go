@@ -148,7 +148,7 @@ func warningFor(life time.Duration) time.Duration {
 // where a refresh has not put off the end before.
 func (s *Source) keepAge(r *record) time.Duration {
 	end, life := r.RefreshLife.end(), r.RefreshLife
-	if !s.cfg.KeepAlive || r.RefreshToken == "" || end.IsZero() || life.Fixed || life.Lasts < minKept {
+	if !s.cfg.KeepAlive || s.target != "" || r.RefreshToken == "" || end.IsZero() || life.Fixed || life.Lasts < minKept {
 		return never
 	}
 	if grant := r.GrantLife.end(); !grant.IsZero() && !grant.After(end) {
@@ -159,14 +159,15 @@ func (s *Source) keepAge(r *record) time.Duration {
 	return end.Add(-lead).Sub(r.Issued)
 }
 
-// warnAge is the age of r's access token at which it is time to warn of the end;
-// never if nothing is known of it, or there has been a warning. The turn is held.
-func (s *Source) warnAge(r *record) time.Duration {
+// warnAge is the age of a, an access token of r, at which it is time to warn of the
+// end; never if nothing is known of it, or there has been a warning. The turn is
+// held.
+func (s *Source) warnAge(r *record, a *access) time.Duration {
 	at, warning := r.ends()
 	if at.IsZero() || r.ID == s.inTurn.warned && at.Before(s.inTurn.warnedOf.Add(warning/2)) {
 		return never
 	}
-	return at.Add(-warning).Sub(r.Issued)
+	return at.Add(-warning).Sub(a.Issued)
 }
 
 // warn tells of the end of the session when it is time. It follows what a flight
@@ -174,8 +175,11 @@ func (s *Source) warnAge(r *record) time.Duration {
 func (s *Source) warn() {
 	t := &s.inTurn
 	now := time.Now()
-	from := s.warnAge(t.session)
-	if from == never || age(t.session.Issued.UnixNano(), now.UnixNano(), now.Sub(t.base)) < from {
+	a := t.session.of(s.target)
+	if a == nil {
+		return
+	}
+	if from := s.warnAge(t.session, a); from == never || age(a.Issued.UnixNano(), now.UnixNano(), now.Sub(a.base)) < from {
 		return
 	}
 	t.warned = t.session.ID

@@ -15,6 +15,7 @@ import (
 // Logout and logins do with the store is none either.
 type Attempt struct {
 	Session    string        // Config.Session
+	Target     string        // what the access token is for (Source.For); empty for the session's own
 	Reason     string        // "due": the token is still good; "need": somebody has none; "save": tokens could not be saved before
 	Outcome    Outcome       // what it has come to
 	Generation uint64        // of the session thereafter: counts its refreshes; zero if there is no session
@@ -80,6 +81,9 @@ func (a Attempt) LogValue() slog.Value {
 		slog.Uint64("generation", a.Generation),
 		slog.Duration("duration", a.Duration),
 	}
+	if a.Target != "" {
+		attrs = append(attrs, slog.String("target", a.Target))
+	}
 	for _, kind := range []StepKind{StepLock, StepLoad, StepMark, StepRequest, StepSave, StepUnlock} {
 		if d, ok := a.took(kind); ok {
 			attrs = append(attrs, slog.Duration(string(kind), d))
@@ -105,7 +109,7 @@ func (s *Source) observed(why reason) error {
 	if s.cfg.OnAttempt == nil {
 		return s.flight(why)
 	}
-	a := &Attempt{Session: s.cfg.Session, Reason: string(why), Outcome: OutcomeUnchanged, Start: time.Now()}
+	a := &Attempt{Session: s.cfg.Session, Target: s.target, Reason: string(why), Outcome: OutcomeUnchanged, Start: time.Now()}
 	s.inTurn.observed = a
 	err := s.flight(why)
 	s.inTurn.observed = nil

@@ -62,9 +62,16 @@ func newGrants(cfg *Config) *grants {
 
 // Refresh implements Refresher by one POST, which is never repeated.
 func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
+	return g.refresh(ctx, old, nil)
+}
+
+// refresh is Refresh with the parameters of a target, in place of those of the
+// Config.
+func (g *grants) refresh(ctx context.Context, old *oauth2.Token, target url.Values) (*oauth2.Token, error) {
 	start := time.Now()
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken}}
 	maps.Copy(form, g.params)
+	maps.Copy(form, target)
 	answer, err := g.Post(ctx, g.tokenURL, form)
 	if failed := new(endpoint.AuthError); errors.As(err, &failed) {
 		return nil, unproven(failed.Err)
@@ -126,6 +133,7 @@ const (
 	classRefused       class = "refused"       // some other refusal
 	classConfiguration class = "configuration" // this client cannot be served
 	classMistaken      class = "mistaken"      // tokens of somebody else, or so it seems
+	classTarget        class = "target"        // the session does not have what a Target asks for
 )
 
 // Error codes beyond those of RFC 6749, as found in the field.

@@ -60,8 +60,10 @@ func (s *Source) revokeAll(ctx context.Context, r *record) error {
 		return err
 	}
 	err := s.revokeToken(ctx, r.RefreshToken, "refresh_token")
-	if errors.Is(err, errUnsupportedType) && r.AccessToken != "" {
-		s.revokeToken(ctx, r.AccessToken, "access_token") // better than nothing
+	if errors.Is(err, errUnsupportedType) {
+		for _, token := range r.accessTokens() {
+			s.revokeToken(ctx, token, "access_token") // better than nothing
+		}
 	}
 	return err
 }

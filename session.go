@@ -37,31 +37,21 @@ type record struct {
 	// Ended makes the record a tombstone, which has no tokens.
 	Ended *ending `json:"ended,omitempty"`
 
-	AccessToken  string `json:"access_token,omitempty"`
+	access              // the session's own access token
 	RefreshToken string `json:"refresh_token,omitempty"`
+
+	// Derived are further access tokens of the session, by what they are for
+	// (Target.String).
+	Derived map[string]*access `json:"derived,omitempty"`
 
 	// LoginIDToken is the ID token that the session began with, if Extra has a
 	// newer one.
 	LoginIDToken string `json:"login_id_token,omitempty"`
 
-	// Thumbprint is that of the client certificate that the tokens were had
-	// with, to which they may be bound (RFC 8705 section 3); empty: none is known.
-	Thumbprint string `json:"thumbprint,omitempty"`
-
-	// Issued is when the request for the access token began. Lifetime counts
-	// from there; zero is unknown. RefreshIn is the server's hint for when to
-	// refresh.
-	Issued    time.Time     `json:"issued,omitzero"`
-	Lifetime  time.Duration `json:"lifetime_ns,omitempty"`
-	RefreshIn time.Duration `json:"refresh_in_ns,omitempty"`
-
 	// RefreshLife is the refresh token's own, and GrantLife that of what the
 	// person has allowed, across all refreshes; nil: nothing is known of it.
 	RefreshLife *span `json:"refresh_life,omitempty"`
 	GrantLife   *span `json:"grant_life,omitempty"`
-
-	// Extra holds the other members of the server's answers.
-	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 
 	Mark   *mark   `json:"mark,omitempty"`
 	Pause  *pause  `json:"pause,omitempty"`
@@ -171,7 +161,7 @@ func (r *record) members() map[string]any {
 		"origin": &r.Origin, "origin_access": &r.OriginAccess, "ended": &r.Ended,
 		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken, "login_id_token": &r.LoginIDToken, "thumbprint": &r.Thumbprint,
 		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn,
-		"refresh_life": &r.RefreshLife, "grant_life": &r.GrantLife, "extra": &r.Extra,
+		"refresh_life": &r.RefreshLife, "grant_life": &r.GrantLife, "extra": &r.Extra, "derived": &r.Derived,
 		"mark": &r.Mark, "pause": &r.Pause, "forced": &r.Forced, "overtaken": &r.Overtaken, "padding": &r.Padding,
 	}
 }
@@ -226,13 +216,10 @@ func decodeRecord(data []byte) (*record, error) {
 	if r.ID == "" || r.Generation == 0 || (r.Ended == nil && r.AccessToken == "" && r.RefreshToken == "") {
 		return nil, errBadRecord
 	}
-	if r.AccessToken != "" && !headerSafe(r.AccessToken) {
+	if !r.clean() {
 		return nil, errBadRecord
 	}
-	r.Lifetime = min(max(r.Lifetime, 0), maxLifetime)
-	if y := r.Issued.Year(); y < 1970 || y > 2200 { // beyond what nanoseconds can count
-		r.Lifetime = 0
-	}
+	maps.DeleteFunc(r.Derived, func(_ string, a *access) bool { return a == nil || a.AccessToken == "" || !a.clean() })
 	r.Padding = ""
 	if len(all) > 0 {
 		r.unknown = all
@@ -320,14 +307,8 @@ func (r *record) sameTokens(o *record) bool {
 		return r == o
 	}
 	return r.ID == o.ID && r.Generation == o.Generation && r.AccessToken == o.AccessToken &&
-		r.RefreshToken == o.RefreshToken && (r.Ended == nil) == (o.Ended == nil) &&
+		r.RefreshToken == o.RefreshToken && maps.EqualFunc(r.Derived, o.Derived, (*access).same) && (r.Ended == nil) == (o.Ended == nil) &&
 		(r.Ended == nil || r.Ended.LoggedOut == o.Ended.LoggedOut)
-}
-
-// sameAccess reports whether two records of a session, either of which may be
-// nil, have the same access token, and it was not issued again in between.
-func (r *record) sameAccess(o *record) bool {
-	return r != nil && o != nil && r.ID == o.ID && r.AccessToken == o.AccessToken && r.Issued.Equal(o.Issued)
 }
 
 func digest(token string) string {

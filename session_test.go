@@ -12,14 +12,16 @@ import (
 
 func sample() *record {
 	return &record{Version: 1, Binding: binding{"https://as.test", "client", "alice"}, ID: "id", Generation: 3,
-		Origin: "origin", AccessToken: "at", RefreshToken: "rt", Issued: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
-		Lifetime: time.Hour, Extra: map[string]json.RawMessage{"scope": json.RawMessage(`"a b"`)}}
+		Origin: "origin", RefreshToken: "rt",
+		access: access{AccessToken: "at", Issued: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+			Lifetime: time.Hour, Extra: map[string]json.RawMessage{"scope": json.RawMessage(`"a b"`)}}}
 }
 
 func TestRecordRoundTrip(t *testing.T) {
 	full := sample().marked(time.Now())
 	full.Pause = &pause{From: full.Issued, Until: full.Issued, Failures: 2, Class: classUnknown, Status: 500, Code: "c", Description: "d"}
 	full.Forced = &forced{Left: 2, At: full.Issued}
+	full.Derived = map[string]*access{"scope=a": {AccessToken: "at-a", Issued: full.Issued, Lifetime: time.Minute}}
 	for _, r := range []*record{sample(), full, sample().tombstone(ending{At: full.Issued, Code: "invalid_grant", Status: 400})} {
 		data, err := r.encode()
 		if err != nil {
@@ -43,7 +45,7 @@ func TestMembersAreComplete(t *testing.T) {
 	r := new(record)
 	members, fields := r.members(), reflect.ValueOf(r).Elem()
 	count := 0
-	for f := range fields.Type().Fields() {
+	for _, f := range reflect.VisibleFields(fields.Type()) {
 		if !f.IsExported() {
 			continue
 		}
@@ -69,7 +71,7 @@ func TestRecordOfANewerProgram(t *testing.T) {
 		if r.AccessToken != "at" {
 			t.Errorf("the access token is %q: names were compared without case", r.AccessToken)
 		}
-		for _, rewritten := range []*record{r.marked(time.Now()), r.next(grant{access: "new"}, time.Now()), r.tombstone(ending{})} {
+		for _, rewritten := range []*record{r.marked(time.Now()), r.next(grant{access: "new"}, time.Now(), ""), r.tombstone(ending{})} {
 			again, _ := rewritten.encode()
 			if !strings.Contains(string(again), `"dpop_key":{"kty":"EC"}`) {
 				t.Errorf("lost in %s", again)
@@ -180,7 +182,7 @@ func FuzzParseKey(f *testing.F) {
 
 func TestReconcile(t *testing.T) {
 	ours := sample()
-	newer := ours.next(grant{access: "at2", refresh: "rt2"}, time.Now())
+	newer := ours.next(grant{access: "at2", refresh: "rt2"}, time.Now(), "")
 	fork := ours.with(func(r *record) { r.RefreshToken = "other" })
 	other := ours.with(func(r *record) { r.ID, r.Origin = "other login", "other" })
 	again := ours.with(func(r *record) { r.ID = "the same login, handed in again" })
@@ -226,7 +228,7 @@ func TestNext(t *testing.T) {
 		"refresh_token_expires_in": json.RawMessage(`60`)}
 	start := time.Now()
 	t.Run("R6749-6-keep omitted members stay", func(t *testing.T) {
-		n := old.next(grant{access: "new"}, start)
+		n := old.next(grant{access: "new"}, start, "")
 		if n.RefreshToken != "rt" || string(n.Extra["scope"]) != `"a b"` || string(n.Extra["refresh_token_expires_in"]) != "60" {
 			t.Errorf("got %+v", n)
 		}
@@ -235,13 +237,13 @@ func TestNext(t *testing.T) {
 		}
 	})
 	t.Run("the refresh token's lifetime goes with it", func(t *testing.T) {
-		n := old.next(grant{access: "new", refresh: "rt2"}, start)
+		n := old.next(grant{access: "new", refresh: "rt2"}, start, "")
 		if _, ok := n.Extra["refresh_token_expires_in"]; ok || n.RefreshToken != "rt2" {
 			t.Errorf("got %+v", n)
 		}
 	})
 	t.Run("R6749-5.1-scope a narrower scope replaces the old", func(t *testing.T) {
-		n := old.next(grant{access: "new", extra: map[string]json.RawMessage{"scope": json.RawMessage(`"a"`)}}, start)
+		n := old.next(grant{access: "new", extra: map[string]json.RawMessage{"scope": json.RawMessage(`"a"`)}}, start, "")
 		if string(n.Extra["scope"]) != `"a"` || string(old.Extra["scope"]) != `"a b"` {
 			t.Errorf("got %s, and the old record has %s", n.Extra["scope"], old.Extra["scope"])
 		}
@@ -262,7 +264,7 @@ func TestMark(t *testing.T) {
 	if !m.interrupted().IsZero() {
 		t.Error("the mark of another refresh token counts")
 	}
-	small, _ := r.next(grant{access: strings.Repeat("a", 3), refresh: "bb"}, first).encode()
+	small, _ := r.next(grant{access: strings.Repeat("a", 3), refresh: "bb"}, first, "").encode()
 	big, _ := r.marked(first).encode()
 	if len(big) < len(small)+512 {
 		t.Errorf("a marked record has %d bytes, the next one %d: a full disk may show too late", len(big), len(small))

@@ -45,7 +45,7 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		next.RefreshToken, next.Mark, e.salvaged = e.salvaged, nil, ""
 		next.RefreshLife = nil
 		if s.current.Load().rejected {
-			next.AccessToken = ""
+			next.set(s.target, nil)
 		}
 		t.unsaved = true
 	}
@@ -189,7 +189,7 @@ func (s *Source) ended(r *record, e *RefreshError) error {
 // fail shows callers that a refresh has failed, and keeps the Source from
 // trying again for a while. A token that is still good stays in use.
 func (s *Source) fail(e *RefreshError, d time.Duration) error {
-	if d != never && (!e.ended || e.Uncertain) {
+	if d != never && (!e.ended || e.Uncertain) && e.class != classTarget {
 		e.RetryAfter = d
 	}
 	last := s.Status().LastError
@@ -254,6 +254,9 @@ func (s *Source) postpone(d time.Duration) {
 // rejected too many.
 func (s *Source) disbelieve(d time.Duration) error {
 	e := overBudget(d)
+	if err := s.superseded(s.current.Load()); err != nil {
+		e.Err = err
+	}
 	s.emit(EventOverBudget, e)
 	s.note(e)
 	s.show(func(v *view) {

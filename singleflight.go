@@ -199,7 +199,7 @@ func (s *Source) reject(token string) error {
 		dead := &view{facts: v.facts}
 		dead.rejected, dead.freshUntil = true, 0
 		if s.current.CompareAndSwap(v, dead) {
-			s.emit(EventRejected, nil)
+			s.emit(EventRejected, s.superseded(v))
 			return nil
 		}
 	}
@@ -214,6 +214,9 @@ func overBudget(d time.Duration) *RefreshError {
 // schedule sets the timer for a session that is kept fresh in the background.
 // s.mu is held.
 func (s *Source) schedule(v *view) {
+	if s.target != "" {
+		return // nobody may need what it is for any more
+	}
 	stop(&s.timer)
 	if !s.cfg.Background {
 		return

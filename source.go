@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,17 +18,13 @@ import (
 )
 
 // A Source keeps one session alive: it has a valid access token for whoever
-// asks, and replaces and stores it as needed. Make one with New. It is safe for
-// concurrent use, and is shared by everything in a program that uses the
-// session; it does not print its tokens.
+// asks, and replaces and stores it as needed. Make one with New, and others of
+// the same session with For. It is safe for concurrent use, and is shared by
+// everything in a program that uses the session; it does not print its tokens.
 type Source struct {
-	cfg    Config
-	key    string
-	store  Store
-	grant  Refresher
-	server *grants // for revocation, too
-	jitter float64 // in [0, 1), fixed
-	random func() float64
+	*shared
+	target string     // what its access tokens are for (Target.String); empty: the session's own
+	params url.Values // that a request for one has for that
 
 	// current is what callers see. Token reads it and nothing else, on every
 	// processor at once. What is written often must not lie in its cache line,
@@ -38,8 +35,21 @@ type Source struct {
 	current atomic.Pointer[view]
 	_       [cacheLines]byte
 
-	events  events
-	flights singleflight.Group
+	flights  singleflight.Group
+	refusals int    // of requests for its target, in a row; the turn guards it
+	status   Status // guarded by mu
+}
+
+// shared is what all Sources of one session have in common.
+type shared struct {
+	cfg    Config
+	key    string
+	store  Store
+	grant  Refresher
+	server *grants // for revocation, too
+	jitter float64 // in [0, 1), fixed
+	random func() float64
+	events events
 
 	// turn is held by the one goroutine that may lock and use the store, and
 	// change the fields of inTurn.
@@ -50,6 +60,7 @@ type Source struct {
 	loginTurn chan struct{} // of one element
 
 	mu        sync.Mutex // guards what follows
+	sources   []*Source  // all of the session, New's first; never changed in place
 	closed    bool
 	done      chan struct{}  // closed when Close has finished; nil before Close
 	closeErr  error          // set before done is closed
@@ -59,7 +70,6 @@ type Source struct {
 	timer     *time.Timer        // the next flight of Config.Background
 	saveTimer *time.Timer        // the next attempt to save what could not be saved
 	login     *login             // the one under way; nil: none is
-	status    Status
 
 	// Why Config.Reauthenticate has failed, and until when it is left alone.
 	loginErr   error
@@ -80,7 +90,7 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &Source{
+	s := &Source{shared: &shared{
 		cfg:    cfg,
 		key:    cfg.binding().key(),
 		store:  cfg.Store,
@@ -89,9 +99,10 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 		random: random,
 		jitter: random(),
 		turn:   make(chan struct{}, 1),
-		status: Status{State: StateUnknown, Session: cfg.Session},
-	}
+	}}
 	s.loginTurn = make(chan struct{}, 1)
+	s.sources = []*Source{s}
+	s.status = Status{State: StateUnknown, Session: cfg.Session}
 	if s.store == nil {
 		s.store = newEphemeral()
 	}
@@ -197,6 +208,7 @@ const (
 type Status struct {
 	State      State
 	Session    string    // Config.Session
+	Target     string    // what the access token is for; empty: whatever the login was granted
 	Generation uint64    // counts the refreshes since the login, which is 1
 	Issued     time.Time // of the access token
 	Expiry     time.Time // of the access token; zero if unknown
@@ -263,7 +275,7 @@ func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 	if err != nil {
 		return public(err)
 	}
-	return public(s.detached(ctx, func() error { return s.setToken(g, issued) }))
+	return public(s.detached(ctx, func() error { return s.root().setToken(g, issued) }))
 }
 
 // Logout ends the session: it stops handing out the token, revokes the tokens,
@@ -281,10 +293,10 @@ func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 // If Config.EndSession is set, it is called when the rest is done; that it fails
 // is ErrNotRevoked, too.
 func (s *Source) Logout(ctx context.Context) error {
-	return public(s.logOut(ctx, false, nil))
+	return public(s.root().logOut(ctx, false, nil))
 }
 
-// Close ends the Source. It waits, for a minute and a half at most, for a refresh
+// Close ends the Source, and all others of the session (For). It waits, for a minute and a half at most, for a refresh
 // that is under way and its save, and tries once more to save what could not be
 // saved; if that fails, the error is ErrNotPersisted. A login that is under way
 // is ended, and waited for three seconds; for Config.OnEvent and
@@ -308,7 +320,9 @@ func (s *Source) Close() error {
 	if s.login != nil {
 		s.login.cancel()
 	}
-	s.current.Store(&view{facts: facts{err: ErrClosed}})
+	for _, each := range s.sources {
+		each.current.Store(closedView())
+	}
 	s.mu.Unlock()
 
 	s.closeErr = public(s.finish())
@@ -359,7 +373,7 @@ func (s *Source) emit(kind EventKind, err error) {
 	if s.cfg.OnEvent == nil {
 		return
 	}
-	ev := Event{Kind: kind, Time: time.Now(), Session: s.cfg.Session, Generation: s.Status().Generation, Err: public(err)}
+	ev := Event{Kind: kind, Time: time.Now(), Session: s.cfg.Session, Target: s.target, Generation: s.Status().Generation, Err: public(err)}
 	s.events.add(func() { s.cfg.OnEvent(ev) })
 }
 
@@ -377,7 +391,11 @@ func (s *Source) describe() string {
 		return "freshtoken.Source(nil)"
 	}
 	st := s.Status()
-	return fmt.Sprintf("freshtoken.Source{Session: %q, State: %s, Generation: %d}", st.Session, st.State, st.Generation)
+	about := ""
+	if st.Target != "" {
+		about = fmt.Sprintf("Target: %q, ", st.Target)
+	}
+	return fmt.Sprintf("freshtoken.Source{Session: %q, %sState: %s, Generation: %d}", st.Session, about, st.State, st.Generation)
 }
 
 func marshalString(s string) ([]byte, error) { return json.Marshal(s) }

@@ -1,7 +1,6 @@
 package freshtoken
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -103,9 +102,24 @@ func (s *Source) publish(old, v *view) bool {
 	return true
 }
 
-// show publishes the session as it is now, after adjust, if any, has had its
-// say. The turn is held.
+// show publishes the session as it is now to all who share it, for s after
+// adjust, if any, has had its say. The turn is held.
 func (s *Source) show(adjust func(*view)) *view {
+	for _, other := range s.sharing() {
+		old := other.current.Load()
+		switch v := other.compose(old); {
+		case other == s:
+		case old != nil && v.token != nil && v.token == old.token && old.err == nil:
+			other.describeStatus(old) // its callers go on as they were
+		default:
+			other.display(nil)
+		}
+	}
+	return s.display(adjust)
+}
+
+// display is show for the callers of s.
+func (s *Source) display(adjust func(*view)) *view {
 	for {
 		old := s.current.Load()
 		v := s.compose(old)
@@ -122,18 +136,18 @@ func (s *Source) show(adjust func(*view)) *view {
 // compose makes a view of the session as it is now, which is to follow old. The
 // turn is held.
 func (s *Source) compose(old *view) *view {
-	t := &s.inTurn
+	r := s.inTurn.session
 	v := &view{}
-	v.warn = s.warnAge(t.session)
-	if r := t.session; r != nil && r.Ended == nil && r.AccessToken != "" && !s.foreign(r) {
-		v.id, v.issued, v.base = r.ID, r.Issued.UnixNano(), t.base
-		v.expire, v.due = never, s.dueAge(r)
-		if r.Lifetime > 0 {
-			v.expire = r.Lifetime
+	v.warn = never
+	if a := r.of(s.target); a != nil && !s.foreign(a) {
+		v.id, v.issued, v.base = r.ID, a.Issued.UnixNano(), a.base
+		v.expire, v.due, v.warn = never, s.dueAge(r, a), s.warnAge(r, a)
+		if a.Lifetime > 0 {
+			v.expire = a.Lifetime
 			v.due = min(v.due, v.expire)
 		}
 		v.freshUntil = min(v.due, v.warn)
-		if same := old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == r.AccessToken; same {
+		if same := old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == a.AccessToken; same {
 			v.overBudget = old.overBudget
 			if old.rejected && old.issued == v.issued { // otherwise the server stands by it
 				v.rejected, v.freshUntil = true, 0
@@ -143,33 +157,16 @@ func (s *Source) compose(old *view) *view {
 			}
 		}
 		if v.token == nil {
-			v.token, v.header = r.token(), []string{"Bearer " + r.AccessToken}
+			v.token, v.header = a.token(), []string{"Bearer " + a.AccessToken}
 		}
 	}
 	now := time.Now()
 	if err := s.sessionError(); err != nil {
 		v.err, v.retry = err, now.Add(glance)
-	} else if s.refreshable(t.session) {
+	} else if s.refreshable(r) {
 		v.wake = now
 	}
 	return v
-}
-
-// token returns what callers get: without the refresh token.
-func (r *record) token() *oauth2.Token {
-	tok := &oauth2.Token{AccessToken: r.AccessToken, TokenType: "Bearer"}
-	if r.Lifetime > 0 {
-		tok.Expiry = r.Issued.Add(r.Lifetime)
-		tok.ExpiresIn = int64(r.Lifetime / time.Second)
-	}
-	extra := make(map[string]any, len(r.Extra))
-	for name, raw := range r.Extra {
-		var value any
-		if json.Unmarshal(raw, &value) == nil {
-			extra[name] = value
-		}
-	}
-	return tok.WithExtra(extra)
 }
 
 // sessionError says why the session in memory has no tokens to go on with; nil
@@ -198,7 +195,7 @@ func (s *Source) describeStatus(v *view) {
 	r := t.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Session: s.cfg.Session, LastError: s.status.LastError, Persisted: s.cfg.Store != nil && !t.unsaved && r != nil}
+	st := Status{Session: s.cfg.Session, Target: s.target, LastError: s.status.LastError, Persisted: s.cfg.Store != nil && !t.unsaved && r != nil}
 	switch {
 	case r == nil && !errors.Is(v.err, ErrNoSession):
 		st.State = StateUnknown
@@ -214,9 +211,10 @@ func (s *Source) describeStatus(v *view) {
 		st.RefreshExpiry, _ = r.ends()
 	}
 	if v.token != nil {
-		st.Issued, st.Expiry = r.Issued, v.token.Expiry
+		a := r.of(s.target)
+		st.Issued, st.Expiry = a.Issued, v.token.Expiry
 		if v.due != never {
-			st.RefreshAt = r.Issued.Add(v.due)
+			st.RefreshAt = a.Issued.Add(v.due)
 		}
 	}
 	s.status = st
@@ -247,19 +245,19 @@ func (s *Source) adopt(stored *record) {
 	if stored != nil && stored.Mark != nil && stored.Mark.Nonce == t.unused {
 		stored = stored.with(func(r *record) { r.Mark = nil })
 	}
+	if stored != nil {
+		stored = stored.met(ours, time.Now())
+	}
 	if stored.sameTokens(ours) {
 		t.session, t.unsaved = stored, false // it may tell of a newer pause
 		return
-	}
-	if !stored.sameAccess(ours) {
-		t.base = time.Now()
 	}
 	t.session, t.unsaved, t.dead = stored, false, ""
 	t.storeFailures, t.misfits = 0, 0
 	s.outcome(OutcomeAdopted)
 	var kind EventKind
 	switch alive := ours != nil && ours.Ended == nil; {
-	case s.current.Load() == nil:
+	case s.root().current.Load() == nil:
 		return // the first look
 	case stored != nil && stored.Ended == nil:
 		kind = EventAdopted

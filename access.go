@@ -1,0 +1,172 @@
+package freshtoken
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// An access is an access token, and what is known of that one: of a session's
+// own, or of one for a Target. It is immutable once it is shared.
+type access struct {
+	AccessToken string `json:"access_token,omitempty"`
+
+	// Thumbprint is that of the client certificate that the token was had with,
+	// to which it may be bound (RFC 8705 section 3); empty: none is known.
+	Thumbprint string `json:"thumbprint,omitempty"`
+
+	// Issued is when the request for the token began. Lifetime counts from
+	// there; zero is unknown. RefreshIn is the server's hint for when to
+	// refresh.
+	Issued    time.Time     `json:"issued,omitzero"`
+	Lifetime  time.Duration `json:"lifetime_ns,omitempty"`
+	RefreshIn time.Duration `json:"refresh_in_ns,omitempty"`
+
+	// Extra holds the other members of the server's answers. That of the
+	// session's own token also has those that are about the session.
+	Extra map[string]json.RawMessage `json:"extra,omitempty"`
+
+	// base is when elapsed time began to count in this program: when the token
+	// was asked for, or first read. It is not stored.
+	base time.Time
+}
+
+// sessionMembers are the members of an answer that are about the session, whatever
+// access token it brings.
+var sessionMembers = append([]string{"id_token", "authorization_expires_in"}, refreshLifetimes...)
+
+// maxDerived is how many access tokens for Targets a session keeps in the store.
+const maxDerived = 32
+
+// take replaces a by what g, the answer to a request that began at start, brings.
+// Members that it leaves out stay.
+func (a *access) take(g grant, start time.Time) {
+	a.AccessToken, a.Issued, a.Lifetime, a.RefreshIn = g.access, start.UTC().Round(0), g.lifetime, g.hint
+	a.Extra, a.base = merged(a.Extra, g.extra), start
+}
+
+// clean makes what was stored fit for use. It reports false if it is not.
+func (a *access) clean() bool {
+	if !headerSafe(a.AccessToken) {
+		return false
+	}
+	a.Lifetime = min(max(a.Lifetime, 0), maxLifetime)
+	if y := a.Issued.Year(); y < 1970 || y > 2200 { // beyond what nanoseconds can count
+		a.Lifetime = 0
+	}
+	return true
+}
+
+// same reports whether two of a session, either of which may be nil, are the same
+// access token, and it was not issued again in between.
+func (a *access) same(o *access) bool {
+	return a != nil && o != nil && a.AccessToken == o.AccessToken && a.Issued.Equal(o.Issued)
+}
+
+// token returns what callers get: without the refresh token.
+func (a *access) token() *oauth2.Token {
+	tok := &oauth2.Token{AccessToken: a.AccessToken, TokenType: "Bearer"}
+	if a.Lifetime > 0 {
+		tok.Expiry = a.Issued.Add(a.Lifetime)
+		tok.ExpiresIn = int64(a.Lifetime / time.Second)
+	}
+	extra := make(map[string]any, len(a.Extra))
+	for name, raw := range a.Extra {
+		var value any
+		if json.Unmarshal(raw, &value) == nil {
+			extra[name] = value
+		}
+	}
+	return tok.WithExtra(extra)
+}
+
+// dead reports whether the token has expired, by the wall clock.
+func (a *access) dead(now time.Time) bool {
+	return a.Lifetime > 0 && !now.Before(a.Issued.Add(a.Lifetime))
+}
+
+// of returns the access token for a target, or nil; the empty one is the
+// session's own. r may be nil.
+func (r *record) of(target string) *access {
+	switch {
+	case r == nil || r.Ended != nil:
+		return nil
+	case target != "":
+		return r.Derived[target]
+	case r.AccessToken == "":
+		return nil
+	}
+	return &r.access
+}
+
+// set has the access token for a target be a, which may be nil. r is about to be
+// shared, and its Derived may be already.
+func (r *record) set(target string, a *access) {
+	if target == "" {
+		r.access = access{Extra: r.Extra}
+		if a != nil {
+			r.access = *a
+		}
+		return
+	}
+	r.Derived = maps.Clone(r.Derived)
+	if a == nil {
+		delete(r.Derived, target)
+		return
+	}
+	if r.Derived == nil {
+		r.Derived = make(map[string]*access)
+	}
+	r.Derived[target] = a
+	r.prune(target, a.Issued)
+}
+
+// prune forgets what has expired, and the oldest ones of too many, but for one
+// target.
+func (r *record) prune(but string, now time.Time) {
+	maps.DeleteFunc(r.Derived, func(target string, a *access) bool { return target != but && a.dead(now) })
+	targets := slices.SortedFunc(maps.Keys(r.Derived), func(a, b string) int { return r.Derived[a].Issued.Compare(r.Derived[b].Issued) })
+	for i := 0; i < len(targets) && len(r.Derived) > maxDerived; i++ {
+		if targets[i] != but {
+			delete(r.Derived, targets[i])
+		}
+	}
+}
+
+// met returns r, which was read from the store, with the time from which to count
+// in this program: for an access token that known, of the same session, has
+// already, that is the time from then. known may be nil.
+func (r *record) met(known *record, now time.Time) *record {
+	if known != nil && known.ID != r.ID {
+		known = nil
+	}
+	base := func(target string, a *access) time.Time {
+		if k := known.of(target); a.same(k) {
+			return k.base
+		}
+		return now
+	}
+	return r.with(func(c *record) {
+		c.base = base("", &r.access)
+		c.Derived = maps.Clone(r.Derived)
+		for target, a := range c.Derived {
+			timed := *a
+			timed.base = base(target, a)
+			c.Derived[target] = &timed
+		}
+	})
+}
+
+// accessTokens are all that r has.
+func (r *record) accessTokens() (all []string) {
+	if r.AccessToken != "" {
+		all = append(all, r.AccessToken)
+	}
+	for _, a := range r.Derived {
+		all = append(all, a.AccessToken)
+	}
+	return all
+}

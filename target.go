@@ -1,0 +1,202 @@
+package freshtoken
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/freshtoken/freshtoken/internal/endpoint"
+)
+
+// Further access tokens of a session. Each is had by the session's refresh token,
+// by the path that every refresh takes, and has a life of its own. What an answer
+// for one of them brings is its own access token, the next refresh token of all,
+// and nothing else. A refusal of one of them says nothing of the session.
+
+// A Target is what an access token is for, if not for all that the login was
+// granted: see Source.For. The zero value is for all of that.
+type Target struct {
+	// Scopes are no more than the login was granted (RFC 6749 section 6). Nil:
+	// all of those. Some servers take openid and offline_access for scopes that
+	// have to be among them.
+	Scopes []string
+
+	// Resources are the APIs that the token is to be good for, by their
+	// absolute URIs, which have no fragment (RFC 8707 section 2). Nil: what
+	// Config.RefreshParams says, or else what the server chooses.
+	Resources []string
+}
+
+// String returns t in the form of a query, sorted: two that ask for the same
+// have the same. That of the zero Target is empty.
+func (t Target) String() string { return t.params().Encode() }
+
+// params are those of a token request.
+func (t Target) params() url.Values {
+	all := make(url.Values)
+	sorted := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+	if len(t.Scopes) > 0 {
+		all["scope"] = []string{strings.Join(sorted(t.Scopes), " ")}
+	}
+	if len(t.Resources) > 0 {
+		all["resource"] = sorted(t.Resources)
+	}
+	return all
+}
+
+// check says what a server would not understand.
+func (t Target) check() error {
+	for _, scope := range t.Scopes {
+		if scope == "" || !headerSafe(scope) || strings.ContainsAny(scope, `"\`) {
+			return wrap(ErrTarget, "%q is no scope: one word each (RFC 6749 section 3.3)", endpoint.Sanitize(scope, 100))
+		}
+	}
+	for _, raw := range t.Resources {
+		u, err := url.Parse(raw)
+		if err != nil || !u.IsAbs() || strings.Contains(raw, "#") || !headerSafe(raw) {
+			return wrap(ErrTarget, "%q is no absolute URI without a fragment, as a resource has to be (RFC 8707 section 2)", endpoint.Sanitize(raw, 100))
+		}
+	}
+	return nil
+}
+
+// For returns a Source of the same session whose access tokens are for a Target:
+// narrower scopes, or other resources. They have their own life, and share the
+// session's refresh token, its generation, its lock and its place in the store. A
+// second call with the same Target returns the same Source; there should be few
+// different ones. The zero Target returns the Source that New made.
+//
+// The first of them is asked for when somebody needs it. Config.Background keeps
+// none of them fresh: there is no telling whether anybody will need it; whoever
+// asks for a token that is due goes on with it meanwhile, as ever. SetToken,
+// Logout, StepUp and Close are about the session, whichever Source they are
+// called on, and so is Status, but for what it says of the access token.
+//
+// ErrTarget tells that the Target makes no sense, or that the session cannot have
+// others, because Config.Refresher decides what its tokens are for. That the
+// session was not granted what the Target asks for is ErrNotGranted, from Token
+// and from whatever uses it: then the session, and every other Target, go on.
+//
+// Some servers let only the newest access token of a session live. If an API
+// rejects one since another has been issued, EventRejected says so by its Err,
+// and the budget for rejections (see Refresh) keeps two Targets from taking
+// turns for ever: use one for both.
+func (s *Source) For(t Target) (*Source, error) {
+	if err := t.check(); err != nil {
+		return nil, public(err)
+	}
+	name := t.String()
+	if name != "" && s.cfg.Refresher != nil {
+		return nil, public(wrap(ErrTarget, "Config.Refresher decides what the session's tokens are for: make a Source for each by New, with a Session of its own"))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, known := range s.sources {
+		if known.target == name {
+			return known, nil
+		}
+	}
+	d := &Source{shared: s.shared, target: name, params: t.params(),
+		status: Status{State: StateUnknown, Session: s.cfg.Session, Target: name}}
+	if s.closed {
+		d.current.Store(closedView())
+	}
+	s.sources = append(slices.Clip(s.sources), d)
+	return d, nil
+}
+
+// root is the Source that New made.
+func (s *Source) root() *Source { return s.sharing()[0] }
+
+// sharing are all Sources of the session.
+func (s *Source) sharing() []*Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sources
+}
+
+// closedView is what callers see of a Source that has been closed.
+func closedView() *view { return &view{facts: facts{err: ErrClosed}} }
+
+// ungrantedPause is how long a Target is left alone that asks for scopes which, by
+// what is known here, the session does not have: another process may have had
+// somebody log in.
+const ungrantedPause = time.Minute
+
+// ungranted says which scopes of the target were never granted to r's session; nil
+// if nothing is known that speaks against them. Servers name scopes in more ways
+// than one: those that the program asks for at a login count, too.
+func (s *Source) ungranted(r *record) *RefreshError {
+	if s.target == "" {
+		return nil
+	}
+	if r.RefreshToken == "" {
+		return &RefreshError{class: classTarget, Err: tell(ErrNotGranted,
+			"it takes a refresh token, and the login brought none: ask for one at the next, often with the scope offline_access or with access_type=offline")}
+	}
+	scope, _ := endpoint.Text(r.Extra["scope"])
+	granted := append(strings.Fields(scope), s.cfg.OAuth2.Scopes...)
+	if len(granted) == 0 {
+		return nil
+	}
+	for wanted := range strings.FieldsSeq(s.params.Get("scope")) {
+		if !slices.Contains(granted, wanted) {
+			return &RefreshError{class: classTarget, Err: tell(ErrNotGranted,
+				"the scope %q was not asked for when the session began: add it to Config.OAuth2.Scopes, and log in again", wanted)}
+		}
+	}
+	return nil
+}
+
+// aboutTarget reports whether a refusal may be of what a request asked for,
+// rather than of the session.
+func (e *RefreshError) aboutTarget() bool {
+	switch e.class {
+	case classEnded, classDenied, classRefused:
+		return true
+	}
+	return false
+}
+
+// targetFailed deals with an attempt for a target that the server has refused. r
+// is the marked record. The server may mean the target alone, even where it says
+// invalid_grant: some say so of a scope that nobody has consented to. Only a
+// refresh of the session's own says that it is over.
+func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time) error {
+	s.put(r.with(func(c *record) {
+		c.Padding = ""
+		if interrupted.IsZero() {
+			c.Mark = nil
+		}
+	})) // if that fails, there is a mark too many
+	if e.class != classRefused {
+		if err := s.root().refresh(); err != nil {
+			return err
+		}
+	}
+	named := e.class != classRefused || e.Code == "invalid_scope" || e.Code == "invalid_target"
+	e.class, e.ended, e.Uncertain, e.foreign, e.Temporary = classTarget, false, false, false, false
+	s.refusals++
+	d := uncertainPause
+	switch {
+	case named:
+		e.Err = tell(ErrNotGranted, "check the Target: a login may have to ask for what it names, and the server to know it")
+	case s.refusals < maxRefusals:
+		d = backoff(s.refusals, s.random())
+	}
+	return s.fail(e, d)
+}
+
+// superseded says that an access token was rejected after one for something else
+// was issued to the session; nil if that is not so.
+func (s *Source) superseded(rejected *view) error {
+	for _, other := range s.sharing() {
+		if v := other.current.Load(); other != s && v != nil && v.token != nil && v.id == rejected.id && v.issued > rejected.issued {
+			return fmt.Errorf("the session has got a newer access token since, for something else (%q): "+
+				"if this goes on, the server lets only the newest one live, and one Target has to do for both", other.target)
+		}
+	}
+	return nil
+}
