@@ -78,6 +78,12 @@ func (s *modelSend) dead() bool {
 
 func (s *modelSend) family() int { return familyOf(s.Refresh) }
 
+// aside reports whether s was for another target, and refused: which says nothing
+// of the session, until one for its own token is, too.
+func (s *modelSend) aside() bool {
+	return s.Scope != "" && (s.Class == "refused" || s.Class == "ended" || s.dead())
+}
+
 // died reports whether a process came to an end in which it may have lost
 // something before m.
 func (h *modelHistory) died(proc int, before moment) bool {
@@ -202,7 +208,7 @@ func (h *modelHistory) checkSpentOnce(bad report) {
 		switch {
 		case a.received() && h.lostWith(a, b) == "":
 			bad("%s was sent by p%d at %v and brought new tokens; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
-		case a.refused() && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
+		case a.refused() && !(a.aside() && b.Scope == "") && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
 			bad("%s was sent by p%d at %v and refused for good; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
 		}
 	}
@@ -405,6 +411,7 @@ func (h *modelHistory) checkAccounts(bad report) {
 	}
 	for _, v := range h.Saves {
 		is("saved", v.Proc, v.Account, v.Is.Access)
+		is("saved", v.Proc, v.Account, v.Is.Narrow)
 		is("saved", v.Proc, v.Account, v.Is.Refresh)
 	}
 }

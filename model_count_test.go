@@ -23,7 +23,7 @@ type modelCounts struct {
 }
 
 // modelEvents are the kinds of events that must occur in a thousand histories.
-var modelEvents = []string{"refreshes", "crashes", "restarts", "logouts", "forgets", "logins", "imports",
+var modelEvents = []string{"refreshes", "narrow", "crashes", "restarts", "logouts", "forgets", "logins", "imports",
 	"wrong-clocks", "foreign-times", "grace", "old-access-killed", "backups", "backups-behind", "backups-overruled", "forks", "forks-landed",
 	"late-save", "late-load", "late-lock", "late-dead",
 	"asked", "asked-succeeded", "asked-failed", "asked-left", "asked-by-order"}
@@ -46,6 +46,9 @@ func (h *modelHistory) count() map[string]int {
 		}
 		if h.Sends[i].Proc == 0 {
 			n["forks"]++
+		}
+		if h.Sends[i].Scope != "" && h.Sends[i].received() {
+			n["narrow"]++
 		}
 	}
 	for _, v := range h.Saves {

@@ -113,6 +113,15 @@ func TestModelChecksFail(t *testing.T) {
 		resend(h, 2, 80)
 		h.Sends[1].Outcome = oauthtest.Granted
 	}
+	// aside has the server refuse a token for another target, and then the same
+	// process send it again, as scope says.
+	aside := func(h *modelHistory, class, scope string) {
+		h.Mode.Targets, h.Mode.Refusals = true, true
+		h.Sends = append(h.Sends, modelSend{Proc: 1, Refresh: "rt-1-2-x", Scope: "read", From: when(80), To: moment{when(81).At, 82}, Class: class, Status: 400, Outcome: oauthtest.Canned},
+			modelSend{Proc: 1, Refresh: "rt-1-2-x", Scope: scope, From: moment{when(81).At, 83}, To: when(84), Status: 400, Outcome: oauthtest.FamilyDead})
+		h.End[0] = modelEnd{Record: modelRecord{Exists: true, Ended: true}}
+		h.Calls[2].Access, h.Calls[2].Err = "", freshtoken.ErrSessionEnded
+	}
 	// goBack has process 1 save an older record that was put back, after another
 	// login that could not be saved.
 	goBack := func(h *modelHistory) {
@@ -164,6 +173,15 @@ func TestModelChecksFail(t *testing.T) {
 		{"a token is sent again before a fork", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].When = when(81) }},
 		{"a token is sent again, and a fork was before it was spent", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].When = when(50) }},
 		{"a token is sent again, and somebody else than a fork wrote fewer refreshes", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].By = "ghost" }},
+		{"a target is refused, and the session's own token, too", "", func(h *modelHistory) { aside(h, "ended", "") }},
+		{"a target is refused, and asked for again", "spent once", func(h *modelHistory) { aside(h, "ended", "read") }},
+		{"a target is refused in other words, and the session's own token, too", "", func(h *modelHistory) { aside(h, "refused", "") }},
+		{"a target is refused in other words, and asked for again at once", "budget", func(h *modelHistory) { aside(h, "refused", "read") }},
+		{"the answer for a target is lost, and the session's own token asked for at once", "budget", func(h *modelHistory) { aside(h, "lost", "") }},
+		{"another account's token for a target is saved", "accounts", func(h *modelHistory) { h.Saves[1].Is.Narrow = "at-3-1-x" }},
+		{"a token for a target signs after a 401", "known dead", func(h *modelHistory) {
+			h.Signs = append(h.Signs, modelSign{Proc: 1, Access: "at-1-3-x", From: when(50), To: when(51), Status: 401}, modelSign{Proc: 1, Access: "at-1-3-x", From: when(52), To: when(53), Status: 401})
+		}},
 		{"a session dies of reuse", "lost", func(h *modelHistory) { resend(h, 2, 80) }},
 		{"a session ends and nobody refused it", "lost", func(h *modelHistory) {
 			h.End[0] = modelEnd{Record: modelRecord{Exists: true, Ended: true}}

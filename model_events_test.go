@@ -93,7 +93,11 @@ func (w *modelWorld) authenticate(src *modelSource, s modelStep) {
 }
 
 func (w *modelWorld) newLogin(account int) *oauth2.Token {
-	tok := w.as.Login(fmt.Sprint(account))
+	var scopes []string
+	if w.plan.mode.Targets {
+		scopes = []string{"read", "write"}
+	}
+	tok := w.as.Login(fmt.Sprint(account), scopes...)
 	w.h.origin(tok.RefreshToken, account)
 	return tok
 }

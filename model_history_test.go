@@ -77,6 +77,7 @@ type modelCall struct {
 type modelSend struct {
 	Proc, Account int
 	Refresh       string
+	Scope         string // of another target; empty: the session's own
 	From, To      moment
 	Status        int
 	Failed        bool // no answer
@@ -191,6 +192,7 @@ type modelIdle struct {
 type modelRecord struct {
 	Exists, Ended, LoggedOut bool
 	ID, Access, Refresh      string
+	Narrow                   string // the access token of another target
 	Generation               uint64
 }
 
@@ -214,7 +216,10 @@ func parseModelRecord(data []byte) modelRecord {
 		Generation uint64
 		Access     string `json:"access_token"`
 		Refresh    string `json:"refresh_token"`
-		Ended      *struct {
+		Derived    map[string]struct {
+			Access string `json:"access_token"`
+		}
+		Ended *struct {
 			LoggedOut bool `json:"logged_out"`
 			Never     bool
 		}
@@ -225,7 +230,7 @@ func parseModelRecord(data []byte) modelRecord {
 	if raw.Ended != nil && raw.Ended.Never {
 		return modelRecord{}
 	}
-	r := modelRecord{Exists: true, ID: raw.ID, Access: raw.Access, Refresh: raw.Refresh, Generation: raw.Generation}
+	r := modelRecord{Exists: true, ID: raw.ID, Access: raw.Access, Refresh: raw.Refresh, Generation: raw.Generation, Narrow: raw.Derived["scope=read"].Access}
 	if raw.Ended != nil {
 		r.Ended, r.LoggedOut = true, raw.Ended.LoggedOut
 	}
@@ -303,7 +308,7 @@ func (h *modelHistory) sends(s modelSend) int {
 	defer h.mu.Unlock()
 	s.From = h.now()
 	h.Sends = append(h.Sends, s)
-	h.line("p%d/%d sends %s as #%d", s.Proc, s.Account, short(s.Refresh), len(h.Sends))
+	h.line("p%d/%d sends %s as #%d %s", s.Proc, s.Account, short(s.Refresh), len(h.Sends), s.Scope)
 	return len(h.Sends)
 }
 

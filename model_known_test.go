@@ -66,7 +66,7 @@ func (l *modelLook) left(access string) bool {
 // the store.
 func (h *modelHistory) wrote(account int, access string, from, to moment) bool {
 	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
-		return v.By != "" && v.Account == account && v.Is.Access == access && v.When.Seq > from.Seq && v.When.Seq < to.Seq
+		return v.By != "" && v.Account == account && (v.Is.Access == access || v.Is.Narrow == access) && v.When.Seq > from.Seq && v.When.Seq < to.Seq
 	})
 }
 

@@ -30,9 +30,16 @@ type modelMode struct {
 	Forks    bool // a program that knows no lock and refreshes, too
 	Late     bool // calls to the store that take effect after they were given up
 	Logins   bool // logins by an Authenticator
+
+	// Targets: callers also want another access token of the session. That is no
+	// trouble.
+	Targets bool
 }
 
-func (m modelMode) calm() bool { return m == modelMode{} }
+func (m modelMode) calm() bool {
+	m.Targets = false
+	return m == modelMode{}
+}
 
 // disk reports whether calls to the store may go wrong.
 func (m modelMode) disk() bool { return m.Disk || m.Late }
@@ -71,6 +78,7 @@ type modelStep struct {
 	lasts         time.Duration // of a standing fault; what passes before a fork is written
 	login         modelLogin
 	skew          time.Duration
+	narrow        bool // about the access token of another target
 }
 
 func newModelPlan(seed uint64) modelPlan {
@@ -100,7 +108,24 @@ func newModelPlan(seed uint64) modelPlan {
 	if p.mode.Clocks { // what one has written down begins for another so much later
 		p.quiet += 2 * modelSkew
 	}
+	p.narrow(rand.New(rand.NewPCG(seed, 0x74617267)))
 	return p
+}
+
+// narrow has some of the callers want another access token. It has its own
+// randomness: what else happens is the same without.
+func (p *modelPlan) narrow(r *rand.Rand) {
+	if r.IntN(4) != 0 {
+		return
+	}
+	p.mode.Targets = true
+	p.server.KillOldAccess = false // or they would take it from each other
+	for i := range p.steps {
+		switch p.steps[i].do {
+		case "token", "get", "post", "refresh", "revoke":
+			p.steps[i].narrow = r.IntN(2) == 0
+		}
+	}
 }
 
 // modelSkew is by how much a clock is wrong at most, unless it is by a month.

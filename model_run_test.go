@@ -109,6 +109,14 @@ func (w *modelWorld) boot(slot int, background bool) *modelProcess {
 		}
 		p.sources[account] = &modelSource{Source: src, p: p, account: account, client: &http.Client{
 			Transport: &freshtoken.Transport{Source: src, Base: net, Origins: []string{w.as.BaseURL()}}}}
+		if w.plan.mode.Targets {
+			narrow, err := src.For(freshtoken.Target{Scopes: []string{"read"}})
+			if err != nil {
+				panic(err)
+			}
+			p.narrow[account] = &modelSource{Source: narrow, p: p, account: account, client: &http.Client{
+				Transport: &freshtoken.Transport{Source: narrow, Base: net, Origins: []string{w.as.BaseURL()}}}}
+		}
 	}
 	w.h.note("p%d starts, background %v, its clock is ahead by %v", p.id, background, p.skew)
 	return p
@@ -140,7 +148,11 @@ func (w *modelWorld) take(s modelStep) {
 		w.setDown(true)
 		w.later(s.lasts, func() { w.setDown(false) })
 	case "revoke":
-		w.as.RevokeAccess(w.disk.record(s.account).Access)
+		if rec := w.disk.record(s.account); s.narrow {
+			w.as.RevokeAccess(rec.Narrow)
+		} else {
+			w.as.RevokeAccess(rec.Access)
+		}
 	case "clock":
 		w.skews[s.slot] = s.skew
 		if p != nil {
@@ -233,6 +245,9 @@ func (w *modelWorld) use(p *modelProcess, s modelStep) {
 			}
 		})
 	default:
+		if s.narrow {
+			src = p.narrow[s.account]
+		}
 		for range s.n {
 			w.users.Go(func() { w.ask(src, s) })
 		}
@@ -433,7 +448,10 @@ func (w *modelWorld) round(final bool) {
 		if p == nil {
 			continue
 		}
-		for _, src := range p.sources {
+		for _, src := range append(p.sources[:], p.narrow[:]...) {
+			if src == nil {
+				continue
+			}
 			w.users.Go(func() {
 				w.ask(src, modelStep{do: "get"})
 				if final {

@@ -74,6 +74,9 @@ func (h *modelHistory) checkPause(a, b *modelSend, bad report) {
 	case "definite", "unknown", "lost", "refused":
 		pause = max(100*time.Millisecond, a.RetryAfter)
 	}
+	if a.aside() && (b.Scope == "" || b.Proc != a.Proc) {
+		return // nobody else is kept from asking for something else
+	}
 	if h.troubled(a.Proc, a.From.At, b.From.At) || h.died(a.Proc, b.From) || h.again(a.family(), a.From, b.From) {
 		return // it could not be written down, or was overwritten
 	}
@@ -93,15 +96,24 @@ func (h *modelHistory) checkForced(sends []*modelSend, bad report) {
 	if h.Mode.Odd || h.Mode.Lost || h.Mode.Admin {
 		return // short lifetimes and new sessions have their own counts
 	}
-	var at []moment
-	for _, s := range sends {
-		if s.received() {
-			at = append(at, s.From)
-		}
-	}
 	life := h.Server.AccessLifetime
 	every := max(min(time.Minute, life/2), time.Second)
 	extra := h.surprises(sends[0].Account)
+	at := map[string][]moment{} // by target
+	for _, s := range sends {
+		if s.received() {
+			at[s.Scope] = append(at[s.Scope], s.From)
+		}
+		if s.aside() {
+			extra++ // and the session's own token is asked for
+		}
+	}
+	for _, scope := range slices.Sorted(maps.Keys(at)) {
+		h.checkForcedFor(at[scope], life, every, extra, bad)
+	}
+}
+
+func (h *modelHistory) checkForcedFor(at []moment, life, every time.Duration, extra int, bad report) {
 	for _, span := range []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute} {
 		most := 5 + int(span/every) + 1 + int(span/(life/2)) + 1 + extra
 		for i := range at {

@@ -217,6 +217,7 @@ type modelProcess struct {
 	dead       context.Context // done when it has crashed or exited
 	cut        context.CancelFunc
 	sources    [modelAccounts]*modelSource
+	narrow     [modelAccounts]*modelSource // nil: nobody wants one
 
 	mu    sync.Mutex // guards locks
 	locks map[int]func() error
@@ -304,7 +305,7 @@ func (n modelNet) send(r *http.Request) func(int, error) {
 	r.Body.Close()
 	r.Body = io.NopCloser(strings.NewReader(string(raw)))
 	form, _ := url.ParseQuery(string(raw))
-	id := n.h.sends(modelSend{Proc: n.p.id, Account: n.account, Refresh: form.Get("refresh_token")})
+	id := n.h.sends(modelSend{Proc: n.p.id, Account: n.account, Refresh: form.Get("refresh_token"), Scope: form.Get("scope")})
 	r.Header.Set(modelSendHeader, strconv.Itoa(id))
 	return func(status int, err error) { n.h.sent(id, status, err) }
 }
