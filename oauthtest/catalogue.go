@@ -69,6 +69,22 @@ func ClientRefusals() []Fault {
 	}
 }
 
+// TargetRefusals returns answers that blame what the access token was asked for,
+// a scope or a resource (RFC 8707): the refresh token is as good as before, and
+// serves to ask for something else.
+func TargetRefusals() []Fault {
+	return []Fault{
+		named("invalid-scope", Error(400, "invalid_scope")),
+		named("invalid-scope-described", JSON(400, `{"error":"invalid_scope","error_description":"One or more scopes are not configured for this client.","scope":"admin"}`)),
+		named("invalid-scope-403", Error(403, "invalid_scope")),
+		named("invalid-scope-200", Error(200, "invalid_scope")),
+		named("invalid-target", Error(400, "invalid_target")),
+		named("invalid-target-described", JSON(400, `{"error":"invalid_target","error_description":"resource indicator is missing, or unknown"}`)),
+		named("invalid-target-401", Error(401, "invalid_target")),
+		named("invalid-resource", Error(400, "invalid_resource")),
+	}
+}
+
 // Outages returns passing failures, after which the refresh token is as good as
 // before. What a client can know differs: only after "refuse" is it certain
 // that nothing was sent.

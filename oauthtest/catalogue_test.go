@@ -15,6 +15,7 @@ func TestCatalogueNames(t *testing.T) {
 		"DeadGrants":           oauthtest.DeadGrants(),
 		"OddRefusals":          oauthtest.OddRefusals(),
 		"ClientRefusals":       oauthtest.ClientRefusals(),
+		"TargetRefusals":       oauthtest.TargetRefusals(),
 		"Outages":              oauthtest.Outages(),
 		"LostAnswers":          oauthtest.LostAnswers(),
 		"BadAnswers":           oauthtest.BadAnswers(),
@@ -72,6 +73,7 @@ func TestTokenCatalogue(t *testing.T) {
 		{"DeadGrants", oauthtest.DeadGrants(), false, named("invalid_grant")},
 		{"OddRefusals", oauthtest.OddRefusals(), false, refused},
 		{"ClientRefusals", oauthtest.ClientRefusals(), false, named("invalid_client", "unauthorized_client", "unsupported_grant_type")},
+		{"TargetRefusals", oauthtest.TargetRefusals(), false, named("invalid_scope", "invalid_target", "invalid_resource")},
 		{"Outages", oauthtest.Outages(), false, func(r reply) bool { return r.status >= 400 }},
 		{"LostAnswers", oauthtest.LostAnswers(), true, func(r reply) bool { return r.status >= 500 }},
 		{"OddAnswers", oauthtest.OddAnswers(), true, func(r reply) bool {
