@@ -3,8 +3,10 @@ package oauthtest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +51,7 @@ func (c *call) api() Answer {
 	m.Add("method", c.r.Method)
 	m.Add("path", c.r.URL.Path)
 	m.Add("scope", strings.Join(at.scopes, " "))
+	m.Add("resource", strings.Join(at.resources, " "))
 	m.Add("length", n)
 	m.Add("sha256", digest)
 	return newAnswer(http.StatusOK, m)
@@ -59,21 +62,13 @@ func (c *call) bearer() (*accessToken, Answer, bool) {
 	s, headers, query := c.s, c.r.Header.Values("Authorization"), c.r.URL.Query()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	refuse := func(status int, challenge, code string) (*accessToken, Answer, bool) {
-		a := errorAnswer(status, code, c.entry.Detail)
-		if code == "" {
-			a = newAnswer(status, nil)
-		}
-		a.Header.Set("WWW-Authenticate", challenge)
-		return nil, a, false
-	}
 	if query.Has("access_token") {
 		c.refuse(BadRequest, "a token must not stand in the URL")
-		return refuse(http.StatusBadRequest, `Bearer realm="oauthtest", error="invalid_request"`, "invalid_request")
+		return nil, c.challenge(http.StatusBadRequest, "invalid_request", ""), false
 	}
 	if len(headers) > 1 {
 		c.refuse(BadRequest, "the Authorization header stands twice")
-		return refuse(http.StatusBadRequest, `Bearer realm="oauthtest", error="invalid_request"`, "invalid_request")
+		return nil, c.challenge(http.StatusBadRequest, "invalid_request", ""), false
 	}
 	scheme, token := "", ""
 	if len(headers) == 1 {
@@ -81,39 +76,63 @@ func (c *call) bearer() (*accessToken, Answer, bool) {
 	}
 	if strings.EqualFold(scheme, "Bearer") && (scheme != "Bearer" || !token68(token)) {
 		c.refuse(BadRequest, "the header must be the word Bearer, one space and a token")
-		return refuse(http.StatusBadRequest, `Bearer realm="oauthtest", error="invalid_request"`, "invalid_request")
+		return nil, c.challenge(http.StatusBadRequest, "invalid_request", ""), false
 	}
 	if scheme != "Bearer" {
 		c.decide(NoToken)
 		s.stats.APIUnauthorized++
-		return refuse(http.StatusUnauthorized, `Bearer realm="oauthtest"`, "")
+		return nil, c.challenge(http.StatusUnauthorized, "", ""), false
 	}
 	c.entry.Presented = Fingerprint(token)
 	at := s.access[token]
 	if at != nil {
 		c.shown(at.fam, at.gen)
+		c.granted(at.scopes, at.resources)
 	}
+	a, ok := c.admit(at, query)
+	return at, a, ok
+}
+
+// admit judges a token, which is nil if it is unknown. It is called with s.mu
+// held.
+func (c *call) admit(at *accessToken, query url.Values) (Answer, bool) {
+	s := c.s
 	if at == nil || !at.live(time.Now()) {
 		c.decide(InvalidToken)
 		s.stats.APIUnauthorized++
-		return refuse(http.StatusUnauthorized,
-			`Bearer realm="oauthtest", error="invalid_token", error_description="The token is not live"`, "invalid_token")
+		return c.challenge(http.StatusUnauthorized, "invalid_token", `, error_description="The token is not live"`), false
 	}
 	if at.bound != "" && at.bound != thumbprint(c.certificate()) { // RFC 8705, section 3
 		c.refuse(InvalidToken, "the token is bound to another certificate")
 		s.stats.APIUnauthorized++
-		return refuse(http.StatusUnauthorized, `Bearer realm="oauthtest", error="invalid_token"`, "invalid_token")
+		return c.challenge(http.StatusUnauthorized, "invalid_token", ""), false
+	}
+	if !at.serves(query["resource"]) { // RFC 8707, section 2
+		c.refuse(WrongAudience, fmt.Sprintf("the token is not for %q", query["resource"]))
+		s.stats.APIUnauthorized++
+		return c.challenge(http.StatusUnauthorized, "invalid_token", `, error_description="The token is for another resource"`), false
 	}
 	for _, want := range strings.Fields(strings.Join(query["scope"], " ")) {
 		if !slices.Contains(at.scopes, want) {
 			c.decide(InsufficientScope)
 			s.stats.APIForbidden++
-			return refuse(http.StatusForbidden,
-				`Bearer realm="oauthtest", error="insufficient_scope", scope="`+quotable(want)+`"`, "insufficient_scope")
+			return c.challenge(http.StatusForbidden, "insufficient_scope", `, scope="`+quotable(want)+`"`), false
 		}
 	}
 	c.decide(Served)
-	return at, Answer{}, true
+	return Answer{}, true
+}
+
+// challenge makes a refusal with a challenge (RFC 6750, section 3). Without an
+// error code it has no body.
+func (c *call) challenge(status int, code, params string) Answer {
+	a := newAnswer(status, nil)
+	if code != "" {
+		a = errorAnswer(status, code, c.entry.Detail)
+		params = `, error="` + code + `"` + params
+	}
+	a.Header.Set("WWW-Authenticate", `Bearer realm="oauthtest"`+params)
+	return a
 }
 
 // token68 reports whether s has the form of a Bearer token (RFC 6750, section

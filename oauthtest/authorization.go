@@ -29,8 +29,9 @@ type authCode struct {
 
 // An approval is what the user of a login decided.
 type approval struct {
-	subject string
-	scopes  []string // nil: as asked
+	subject   string
+	scopes    []string // nil: as asked
+	resources []string // as asked; nil: none in particular
 }
 
 // ApproveAs says who uses the browser from now on, and what they grant; without
@@ -38,7 +39,7 @@ type approval struct {
 func (s *Server) ApproveAs(subject string, scopes ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.approval = approval{subject, slices.Clone(scopes)}
+	s.approval = approval{subject: subject, scopes: slices.Clone(scopes)}
 }
 
 // authorization answers a request at the authorization endpoint (RFC 6749,
@@ -87,6 +88,11 @@ func (c *call) approve(query url.Values) Answer {
 		c.refuse(BadScope, detail)
 		return c.sendBack(query, "error", "invalid_scope", "error_description", detail)
 	}
+	resources, detail := s.opt.resources(query)
+	if detail != "" {
+		c.refuse(BadTarget, detail)
+		return c.sendBack(query, "error", "invalid_target", "error_description", detail)
+	}
 	if c.fault.Deny != "" {
 		c.decide(Denied)
 		return c.sendBack(query, "error", c.fault.Deny)
@@ -99,10 +105,12 @@ func (c *call) approve(query url.Values) Answer {
 	if code.scopes == nil {
 		code.scopes = asked
 	}
+	code.resources = resources
 	code.offline = s.opt.offline(query, code.scopes)
 	value := "code-" + mark.New(mark.Code)
 	s.codes[value] = code
 	c.entry.Subject, c.entry.IssuedCode = code.subject, Fingerprint(value)
+	c.granted(code.scopes, code.resources)
 	c.decide(CodeIssued)
 	return c.sendBack(query, "code", value)
 }
@@ -260,6 +268,10 @@ func (c *call) grantCode(form url.Values) Answer {
 	if code.spent {
 		return c.codeReuse(code.fam)
 	}
+	resources, detail := s.opt.resourcesOf(form, code.resources)
+	if detail != "" {
+		return c.badTarget(detail)
+	}
 	code.spent = true // whatever comes of it
 	if detail := code.mismatch(c.client, form); detail != "" {
 		c.entry.Detail = detail
@@ -270,7 +282,7 @@ func (c *call) grantCode(form url.Values) Answer {
 	}
 	s.stats.CodeLogins++
 	a := Answer{}
-	code.fam, a = c.begin(code.client, code.approval, code.offline, code.nonce)
+	code.fam, a = c.begin(code.client, code.approval, resources, code.offline, code.nonce)
 	return a
 }
 
@@ -312,10 +324,10 @@ func (c *call) codeReuse(fam *family) Answer {
 }
 
 // begin starts the session that a login yields, and answers with its first
-// tokens.
-func (c *call) begin(client string, by approval, offline bool, nonce string) (*family, Answer) {
+// tokens. The access token is for these resources.
+func (c *call) begin(client string, by approval, resources []string, offline bool, nonce string) (*family, Answer) {
 	s, now := c.s, time.Now()
-	fam := s.newFamily(client, by.subject, by.scopes)
+	fam := s.newFamily(client, by)
 	fam.nonce = nonce
 	var rt *refreshToken
 	if offline {
@@ -324,7 +336,7 @@ func (c *call) begin(client string, by approval, offline bool, nonce string) (*f
 	if !s.opt.confidential(client) {
 		fam.bound = c.bound() // RFC 8705, section 4
 	}
-	at := s.mintAccess(fam, fam.gen, fam.scopes, now, c.bound())
+	at := s.mintAccess(fam, fam.gen, fam.scopes, resources, now, c.bound())
 	c.shown(fam, 0)
 	c.decide(Granted)
 	return fam, c.issue(at, rt)

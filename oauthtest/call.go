@@ -101,7 +101,7 @@ func (c *call) answer() Answer {
 // call's own goroutine may ask without the lock.
 func (e *Entry) refused() bool {
 	switch e.Outcome {
-	case Reuse, FamilyDead, Expired, Mismatch, InvalidToken:
+	case Reuse, FamilyDead, Expired, Mismatch, InvalidToken, WrongAudience:
 		return true
 	case UnknownToken:
 		return e.Endpoint == TokenEndpoint

@@ -31,7 +31,7 @@ type deviceLogin struct {
 // The code is read without regard to case and to what is no letter. ApproveDevice
 // reports whether a login was waiting under this code.
 func (s *Server) ApproveDevice(userCode, subject string, scopes ...string) bool {
-	return s.decideDevice(userCode, Granted, approval{subject, slices.Clone(scopes)})
+	return s.decideDevice(userCode, Granted, approval{subject: subject, scopes: slices.Clone(scopes)})
 }
 
 // DenyDevice is ApproveDevice for a user who does not approve.
@@ -49,6 +49,7 @@ func (s *Server) decideDevice(userCode string, decision Outcome, by approval) bo
 	if by.scopes == nil {
 		by.scopes = d.scopes
 	}
+	by.resources = d.resources
 	d.decision, d.approval = decision, by
 	return true
 }
@@ -79,11 +80,14 @@ func (c *call) device() Answer {
 	}
 	scopes, detail := s.opt.scopes(form)
 	if detail != "" {
-		c.refuse(BadScope, detail)
-		return errorAnswer(http.StatusBadRequest, "invalid_scope", detail)
+		return c.badScope(detail)
+	}
+	resources, detail := s.opt.resources(form)
+	if detail != "" {
+		return c.badTarget(detail)
 	}
 	d := &deviceLogin{
-		client: c.client, approval: approval{scopes: scopes}, form: form,
+		client: c.client, approval: approval{scopes: scopes, resources: resources}, form: form,
 		decision: AuthorizationPending,
 		expires:  time.Now().Add(s.opt.DeviceLifetime),
 		interval: s.opt.PollInterval,
@@ -91,6 +95,7 @@ func (c *call) device() Answer {
 	deviceCode, userCode := "device-"+mark.New(mark.DeviceCode), newUserCode()
 	s.devices[deviceCode], s.byUser[canonicalCode(userCode)] = d, d
 	c.entry.IssuedCode = Fingerprint(deviceCode)
+	c.granted(scopes, resources)
 	c.decide(CodeIssued)
 
 	var m Members
@@ -131,6 +136,10 @@ func (c *call) grantDevice(form url.Values) Answer {
 		c.entry.Detail = "the device code was issued to another client"
 		return c.invalidGrant(Mismatch, c.entry.Detail)
 	}
+	resources, detail := s.opt.resourcesOf(form, d.resources)
+	if detail != "" && d.fam == nil { // a code that was used is reuse, whatever else
+		return c.badTarget(detail)
+	}
 	s.stats.Polls++
 	soon := d.poll(c.entry.Arrived)
 	switch {
@@ -149,7 +158,7 @@ func (c *call) grantDevice(form url.Values) Answer {
 	}
 	s.stats.DeviceLogins++
 	a := Answer{}
-	d.fam, a = c.begin(d.client, d.approval, s.opt.offline(d.form, d.scopes), "")
+	d.fam, a = c.begin(d.client, d.approval, resources, s.opt.offline(d.form, d.scopes), "")
 	return a
 }
 

@@ -20,10 +20,11 @@
 //	resp, err := client.Get(srv.APIURL("hello"))
 //
 // The API under /api/ wants a live Bearer token. It answers with JSON: subject,
-// family, generation, method, path, scope, and the length and sha256 of the
-// request's body, which prove that no body was damaged on the way; a client may
-// also state the checksum itself, see [ChecksumHeader]. With the query scope=x
-// it wants that scope. The token dies by time, by [Server.RevokeAccess], by
+// family, generation, method, path, scope and resource of the token, and the
+// length and sha256 of the request's body, which prove that no body was damaged
+// on the way; a client may also state the checksum itself, see [ChecksumHeader].
+// With the query scope=x it wants that scope, and with resource=URI a token for
+// that resource. The token dies by time, by [Server.RevokeAccess], by
 // [Server.RevokeFamily], or as [Options] says.
 //
 // # Logins
@@ -59,6 +60,26 @@
 //
 // The server describes itself under /.well-known/, with [Server.BaseURL] as the
 // issuer; see Options.Metadata.
+//
+// # One session, several resources
+//
+// The parameter resource (RFC 8707) says what an access token is to serve for;
+// see [Options].Resources. What a login asks for, at the authorization endpoint
+// or that for devices, is what it is granted: its token requests may name fewer
+// resources, and without any they yield a token for all of them. A login that
+// asked for none may name any. A token that was not asked for with a resource,
+// neither then nor at the login, is restricted to none and serves everywhere.
+//
+// A restricted token is refused where the query says that the API is another
+// resource: with 401 invalid_token, and [WrongAudience] in the log. Without
+// resource in the query the API is of no resource in particular, and takes any
+// live token.
+//
+//	srv.APIURL("files?resource=" + url.QueryEscape("https://files.test"))
+//
+// Each access token has its own life: another refresh of the session leaves it
+// alone, unless [Options].KillOldAccess says otherwise, as some servers do.
+// [Entry].Scope and [Entry].Resource tell in the log what a token is good for.
 //
 // # On fake time
 //
@@ -119,14 +140,15 @@
 //	f.Edit = oauthtest.OmitParam("iss").Edit
 //	srv.Authorization.Next(f)
 //
-// The lists [DeadGrants], [OddRefusals], [ClientRefusals], [Outages],
-// [LostAnswers], [BadAnswers], [OddAnswers] and [OmittedRefreshTokens] hold what
-// token endpoints in the field answer, and [Rejections], [OddRejections] and
-// [Denials] what APIs do, each by what it means to a client. For logins there
-// are [DeniedLogins], [ForeignCallbacks], [BadCallbacks], [OddCallbacks] and
-// [UnfinishedLogins] at the authorization endpoint, [BadDeviceAnswers],
-// [OddDeviceAnswers] and [EndedPolls] for devices, [BadMetadata] and
-// [MissingMetadata] for metadata. They are made for table tests:
+// The lists [DeadGrants], [OddRefusals], [ClientRefusals], [TargetRefusals],
+// [Outages], [LostAnswers], [BadAnswers], [OddAnswers] and
+// [OmittedRefreshTokens] hold what token endpoints in the field answer, and
+// [Rejections], [OddRejections] and [Denials] what APIs do, each by what it
+// means to a client. For logins there are [DeniedLogins], [ForeignCallbacks],
+// [BadCallbacks], [OddCallbacks] and [UnfinishedLogins] at the authorization
+// endpoint, [BadDeviceAnswers], [OddDeviceAnswers] and [EndedPolls] for devices,
+// [BadMetadata] and [MissingMetadata] for metadata. They are made for table
+// tests:
 //
 //	for _, f := range oauthtest.DeadGrants() {
 //		t.Run(f.Name, func(t *testing.T) {
@@ -165,10 +187,12 @@
 // nothing else. They refuse a parameter that stands twice or is empty, a secret
 // in the URL, a client that authenticates in two ways or should not at all, HTTP
 // Basic without the form-encoding of RFC 6749, section 2.3.1, more scope than
-// was granted, and what was issued to another client. The API refuses a token in
+// was granted, a resource that is no absolute URI, has a fragment or was not
+// granted, and what was issued to another client. The API refuses a token in
 // the URL, two Authorization headers, and any spelling but "Bearer", one space,
-// and the token. No refusal of a malformed request spends anything. Grant types
-// are authorization_code, refresh_token, client_credentials and device_code.
+// and the token. No refusal of a malformed request spends anything, nor does one
+// of a scope or a resource. Grant types are authorization_code, refresh_token,
+// client_credentials and device_code.
 //
 // The authorization endpoint wants GET, response_type=code, PKCE with S256, and
 // parameters that stand once and are not empty. It shows a page, and redirects

@@ -52,9 +52,9 @@ type Fault struct {
 
 	// OnlyRefused makes the server process the request, and lets the fault
 	// go on from here only if the token was refused: invalid_grant (or
-	// expired_token) at the token endpoint, a 401 for a token that is not
-	// live at the API. It
-	// changes how a server words its refusal, not what it refuses.
+	// expired_token) at the token endpoint, a 401 at the API for a token that
+	// is not live or for another resource. It changes how a server words its
+	// refusal, not what it refuses.
 	OnlyRefused bool
 
 	// Deny, if not empty, is the error code with which the authorization

@@ -36,6 +36,7 @@ const (
 	Mismatch             Outcome = "mismatch"              // token, revocation: another client, redirect URI or verifier than before; Detail says which
 	UnknownToken         Outcome = "unknown-token"         // token, revocation: never issued
 	BadScope             Outcome = "bad-scope"             // token, authorization, device: more scope than was granted or exists
+	BadTarget            Outcome = "bad-target"            // token, authorization, device: a resource that is malformed, unknown or not granted
 	BadGrantType         Outcome = "bad-grant-type"        // token: unknown grant type
 	BadClient            Outcome = "bad-client"            // token, revocation, authorization, device: client unknown or not authenticated
 	BadRequest           Outcome = "bad-request"           // any: the request breaks a rule; Detail says which
@@ -48,6 +49,7 @@ const (
 	NotFound             Outcome = "not-found"             // metadata, keys: not in this place
 	NoToken              Outcome = "no-token"              // api: 401 without a token shown
 	InvalidToken         Outcome = "invalid-token"         // api: 401, the token is not live
+	WrongAudience        Outcome = "wrong-audience"        // api: 401, the token is live, but for other resources
 	InsufficientScope    Outcome = "insufficient-scope"    // api: 403
 	DamagedBody          Outcome = "damaged-body"          // api: length or checksum of the body differs
 	Canned               Outcome = "canned"                // any: a fault answered; nothing was processed
@@ -79,7 +81,7 @@ type Entry struct {
 	Order int
 
 	Outcome Outcome
-	Detail  string // for BadRequest, BadClient, BadScope and Mismatch, and some others: which rule
+	Detail  string // for BadRequest, BadClient, BadScope, BadTarget and Mismatch, and some others: which rule
 	Status  int    // of the answer as it was to be sent; 0 if there was none
 	Fault   string // name of the fault that was applied; "" if none
 	Dropped bool   // a fault dropped the connection
@@ -98,6 +100,13 @@ type Entry struct {
 	IssuedCode    string // fingerprint of the code or device code in the answer
 	IssuedAccess  string // fingerprint
 	IssuedRefresh string // fingerprint of the refresh token in the answer
+
+	// Scope and Resource are what the access token in the answer, or the one
+	// that was shown, is good for; at the authorization and device endpoints,
+	// what the code stands for. Several are separated by spaces, in the order
+	// in which they were asked for. An empty Resource means that the token is
+	// restricted to none.
+	Scope, Resource string
 
 	Assertion string // fingerprint of the client assertion shown
 

@@ -71,6 +71,11 @@ type Options struct {
 	// Nil allows any, and lists none.
 	Scopes []string
 
+	// Resources are those that a client may ask for by the parameter resource
+	// (RFC 8707): absolute URIs without a fragment. It must name them to the
+	// letter. Nil allows any.
+	Resources []string
+
 	// OfflineAccess says which logins yield a refresh token.
 	OfflineAccess OfflineAccess
 
@@ -212,6 +217,10 @@ func (o Options) complete() Options {
 	}
 	o.OtherClients = maps.Clone(o.OtherClients)
 	o.Scopes = slices.Clone(o.Scopes)
+	o.Resources = slices.Clone(o.Resources)
+	if slices.ContainsFunc(o.Resources, func(uri string) bool { return !absolute(uri) }) {
+		panic("oauthtest: Options.Resources must be absolute URIs without a fragment")
+	}
 	if o.RedirectURIs == nil {
 		o.RedirectURIs = []string{"http://127.0.0.1/callback", "http://[::1]/callback"}
 	}

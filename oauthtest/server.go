@@ -72,7 +72,7 @@ func (s *Server) Format(f fmt.State, _ rune) {
 
 // New makes a server. It starts no goroutine and listens nowhere: see
 // [Server.Client] and [Server.Start]. It panics if BaseURL is no URL of a
-// scheme and a host, or a redirect URI is none.
+// scheme and a host, or a redirect URI or a resource is no absolute URI.
 func New(o Options) *Server {
 	s := &Server{
 		opt:      o.complete(),

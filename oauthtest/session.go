@@ -12,10 +12,9 @@ import (
 
 // A family is what one login yielded: its tokens live and die together.
 type family struct {
-	n        int    // from 1
-	client   string // whom the tokens were issued to
-	subject  string
-	scopes   []string
+	n      int    // from 1
+	client string // whom the tokens were issued to
+	approval
 	gen      int // highest generation issued
 	dead     bool
 	accesses []*accessToken
@@ -35,13 +34,14 @@ type refreshToken struct {
 }
 
 type accessToken struct {
-	fam     *family
-	gen     int
-	value   string
-	scopes  []string
-	expires time.Time
-	revoked bool
-	bound   string // thumbprint of a certificate
+	fam       *family
+	gen       int
+	value     string
+	scopes    []string
+	resources []string // nil: good everywhere
+	expires   time.Time
+	revoked   bool
+	bound     string // thumbprint of a certificate
 }
 
 func (a *accessToken) live(now time.Time) bool {
@@ -49,12 +49,13 @@ func (a *accessToken) live(now time.Time) bool {
 }
 
 // Login starts a session without a browser and without a request, and returns
-// its first tokens. The scopes are those that a refresh may ask for.
+// its first tokens. The scopes are those that a refresh may ask for; as to
+// resources, it may ask for any of Options.Resources.
 func (s *Server) Login(subject string, scopes ...string) *oauth2.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	fam := s.newFamily(s.opt.ClientID, subject, scopes)
+	fam := s.newFamily(s.opt.ClientID, approval{subject: subject, scopes: slices.Clone(scopes)})
 	rt := s.mintRefresh(fam, now)
 	bound := ""
 	if s.opt.ClientAuth.BindTokens {
@@ -63,7 +64,7 @@ func (s *Server) Login(subject string, scopes ...string) *oauth2.Token {
 	if !s.opt.confidential(fam.client) {
 		fam.bound = bound
 	}
-	at := s.mintAccess(fam, rt.gen, fam.scopes, now, bound)
+	at := s.mintAccess(fam, rt.gen, fam.scopes, nil, now, bound)
 	s.stats.Logins++
 	tok := &oauth2.Token{
 		AccessToken:  at.value,
@@ -121,8 +122,8 @@ func (s *Server) AccessAlive(accessToken string) bool {
 
 // The methods below are called with s.mu held.
 
-func (s *Server) newFamily(client, subject string, scopes []string) *family {
-	fam := &family{n: len(s.families) + 1, client: client, subject: subject, scopes: slices.Clone(scopes), begun: time.Now()}
+func (s *Server) newFamily(client string, by approval) *family {
+	fam := &family{n: len(s.families) + 1, client: client, approval: by, begun: time.Now()}
 	s.families = append(s.families, fam)
 	return fam
 }
@@ -147,9 +148,9 @@ func (s *Server) mintRefresh(fam *family, now time.Time) *refreshToken {
 	return rt
 }
 
-func (s *Server) mintAccess(fam *family, gen int, scopes []string, now time.Time, bound string) *accessToken {
+func (s *Server) mintAccess(fam *family, gen int, scopes, resources []string, now time.Time, bound string) *accessToken {
 	a := &accessToken{
-		fam: fam, gen: gen, scopes: scopes, bound: bound,
+		fam: fam, gen: gen, scopes: scopes, resources: resources, bound: bound,
 		value:   newToken(mark.AccessToken, fam.n, gen),
 		expires: now.Add(s.opt.AccessLifetime),
 	}

@@ -79,15 +79,18 @@ func (c *call) grantRefresh(form url.Values) Answer {
 	}
 	scopes, ok := narrowed(form, rt.fam.scopes)
 	if !ok { // before anything is spent
-		c.decide(BadScope)
-		return errorAnswer(http.StatusBadRequest, "invalid_scope", "The scope exceeds what was granted.")
+		return c.badScope("The scope exceeds what was granted.")
+	}
+	resources, detail := s.opt.resourcesOf(form, rt.fam.resources)
+	if detail != "" {
+		return c.badTarget(detail)
 	}
 	next := s.spend(rt, now)
 	gen := rt.fam.gen
 	if next != nil {
 		gen = next.gen
 	}
-	at := s.mintAccess(rt.fam, gen, scopes, now, c.bound())
+	at := s.mintAccess(rt.fam, gen, scopes, resources, now, c.bound())
 	s.stats.Refreshes++
 	c.decide(Granted)
 	return c.issue(at, next)
@@ -101,8 +104,12 @@ func (c *call) grantClient(form url.Values) Answer {
 		s.stats.BadClients++
 		return errorAnswer(http.StatusBadRequest, "unauthorized_client", "")
 	}
-	fam := s.newFamily(c.client, c.client, strings.Fields(form.Get("scope")))
-	at := s.mintAccess(fam, 0, fam.scopes, time.Now(), c.bound())
+	resources, detail := s.opt.resources(form)
+	if detail != "" {
+		return c.badTarget(detail)
+	}
+	fam := s.newFamily(c.client, approval{c.client, strings.Fields(form.Get("scope")), resources})
+	at := s.mintAccess(fam, 0, fam.scopes, resources, time.Now(), c.bound())
 	s.stats.ClientCredentials++
 	c.shown(fam, 0)
 	c.decide(Granted)
@@ -129,6 +136,7 @@ func (c *call) issue(at *accessToken, rt *refreshToken) Answer {
 		m.Add("id_token", id)
 	}
 	c.entry.IssuedAccess = Fingerprint(at.value)
+	c.granted(at.scopes, at.resources)
 	return newAnswer(http.StatusOK, m)
 }
 
@@ -334,6 +342,7 @@ func (c *call) revoke() Answer {
 		c.decide(Revoked)
 	} else if at := s.access[shown]; at != nil {
 		c.shown(at.fam, at.gen)
+		c.granted(at.scopes, at.resources)
 		if at.live(now) {
 			s.stats.Revocations++
 		}
