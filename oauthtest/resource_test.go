@@ -131,7 +131,7 @@ var badURIs = []string{
 	" " + files, files + " ", "https://files.test/a b", "https://files.test/?a b", "https://files.test/\x00", "https://files.test/\n",
 	"https://files.test/%", "https://files.test/%z0", "https://files.test/?%z0", "urn:%z0", "https://files.test/?x=%4",
 	"https://files.test/ä", "https://bücher.test/", `https://files.test/"`, "https://files.test/<x>", `https://files.test/\`,
-	"https://files.test/[x]", "https://files.test/?x[]=1", "https://files.test:port/", "https://[::1/",
+	"https://files.test/[", "https://files.test/]", "https://files.test/?x[]=1", "https://files.test:port/", "https://[::1/",
 }
 
 var goodURIs = []string{

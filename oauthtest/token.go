@@ -108,7 +108,7 @@ func (c *call) grantClient(form url.Values) Answer {
 	if detail != "" {
 		return c.badTarget(detail)
 	}
-	fam := s.newFamily(c.client, approval{c.client, strings.Fields(form.Get("scope")), resources})
+	fam := s.newFamily(c.client, approval{subject: c.client, scopes: strings.Fields(form.Get("scope"))})
 	at := s.mintAccess(fam, 0, fam.scopes, resources, time.Now(), c.bound())
 	s.stats.ClientCredentials++
 	c.shown(fam, 0)
