@@ -19,6 +19,7 @@ type browser struct {
 	client *http.Client
 	fill   map[string]string // what the user writes into fields, by their names
 	pages  []string          // the headings of those that were shown
+	asked  bool              // whether one wanted the password
 }
 
 // alice is the user whom all servers know.
@@ -27,7 +28,10 @@ func alice() *browser {
 	if err != nil {
 		panic(err) // it never fails
 	}
-	return &browser{client: &http.Client{Jar: jar}, fill: map[string]string{"username": "alice", "password": "wonderland"}}
+	return &browser{client: &http.Client{Jar: jar}, fill: map[string]string{
+		"username": "alice", "password": "wonderland",
+		"login": "alice", "approval": "approve", // at Dex
+	}}
 }
 
 // approve opens the URL of an authorization request, and signs in and consents
@@ -49,6 +53,12 @@ func (b *browser) approve(ctx context.Context, authURL string) error {
 func (b *browser) approveDevice(ctx context.Context, verificationURI, userCode string) error {
 	b.fill["user_code"] = userCode
 	_, err := b.walk(ctx, verificationURI)
+	return err
+}
+
+// leave opens the page of a server's logout, which keeps the browser.
+func (b *browser) leave(ctx context.Context, address string) error {
+	_, err := b.walk(ctx, address)
 	return err
 }
 
@@ -118,6 +128,7 @@ func (b *browser) submit(ctx context.Context, here *url.URL, page string) (*http
 		if a["name"] == "" {
 			continue
 		}
+		b.asked = b.asked || a["name"] == "password"
 		value, known := b.fill[a["name"]]
 		if !known {
 			value = a["value"]

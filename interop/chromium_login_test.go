@@ -246,7 +246,7 @@ func (c *chromium) testLogout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.EndSession = visit(p.visit).logout(m.EndSessionEndpoint)
+	cfg.EndSession = visit(p.visit).logout(m.EndSessionEndpoint, "http://127.0.0.1/bye")
 	first := s.source(cfg)
 	other := cfg
 	other.Session = "another"

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,13 @@ func launch(t *testing.T, dir string, options []byte) []byte {
 	}
 	cmd := exec.Command(node, "server.mjs", string(options))
 	cmd.Dir = dir
+	return begin(t, dir, cmd)
+}
+
+// begin starts a server, which ends with the test, and returns the first line of
+// what it says.
+func begin(t *testing.T, name string, cmd *exec.Cmd) []byte {
+	t.Helper()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
@@ -47,13 +55,13 @@ func launch(t *testing.T, dir string, options []byte) []byte {
 		timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 		defer timer.Stop()
 		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Logf("%s: %v\n%s", dir, err, &stderr)
+			t.Logf("%s: %v\n%s", name, err, &stderr)
 		}
 	})
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if err != nil {
 		cmd.Process.Kill()
-		t.Fatalf("the server in %s did not start: %v", dir, err)
+		t.Fatalf("the server in %s did not start: %v", name, err)
 	}
 	return line
 }
@@ -71,10 +79,13 @@ func (r release) version() (string, error) {
 		return pinned.Dependencies[r.name], nil
 	}
 	data, err := os.ReadFile(filepath.Join(r.dir, "go.mod"))
+	if errors.Is(err, fs.ErrNotExist) { // it runs within the tests
+		data, err = os.ReadFile("go.mod")
+	}
 	if err != nil {
 		return "", err
 	}
-	found := regexp.MustCompile(`\s\S+/` + regexp.QuoteMeta(r.name) + `/v\d+ v(\S+)`).FindSubmatch(data)
+	found := regexp.MustCompile(`\s\S+/` + regexp.QuoteMeta(r.name) + `(?:/v\d+)? v(\S+)`).FindSubmatch(data)
 	if found == nil {
 		return "", errors.New(r.dir + "/go.mod does not name " + r.name)
 	}
@@ -87,19 +98,24 @@ const proxyEnv = "FRESHTOKEN_OAUTH2_PROXY"
 // scratch is a directory for what all tests share. It is removed at the end.
 var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "freshtoken-interop-") })
 
-// buildProxy builds oauth2-proxy, once, and returns the path of the program.
-var buildProxy = sync.OnceValues(func() (string, error) {
-	if bin := os.Getenv(proxyEnv); bin != "" {
+// program builds a program of the module in a folder, once, and returns its
+// path: unless the environment names one that has been built before.
+func program(env, dir, pkg string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		if bin := os.Getenv(env); bin != "" {
+			return bin, nil
+		}
+		to, err := scratch()
+		if err != nil {
+			return "", err
+		}
+		bin := filepath.Join(to, dir+".exe")
+		out, err := exec.Command("go", "-C", dir, "build", "-o", bin, pkg).CombinedOutput()
+		if err != nil {
+			return "", errors.New(err.Error() + ": " + string(out))
+		}
 		return bin, nil
-	}
-	dir, err := scratch()
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "oauth2-proxy.exe")
-	out, err := exec.Command("go", "-C", "oauth2proxy", "build", "-o", bin, "github.com/oauth2-proxy/oauth2-proxy/v7").CombinedOutput()
-	if err != nil {
-		return "", errors.New(err.Error() + ": " + string(out))
-	}
-	return bin, nil
-})
+	})
+}
+
+var buildProxy = program(proxyEnv, "oauth2proxy", "github.com/oauth2-proxy/oauth2-proxy/v7")

@@ -74,11 +74,12 @@ func (v visit) loopback() freshtoken.Authenticator {
 	})
 }
 
-// logout is a Config.EndSession that logs out by login.BrowserLogout.
-func (v visit) logout(endpoint string) func(context.Context, freshtoken.Config, string) error {
+// logout is a Config.EndSession that logs out by login.BrowserLogout. back is
+// where the browser comes back to; "": it stays at the server.
+func (v visit) logout(endpoint, back string) func(context.Context, freshtoken.Config, string) error {
 	return func(ctx context.Context, cfg freshtoken.Config, idToken string) error {
 		ctx, prompt, done := v.prompt(ctx)
-		return done(login.BrowserLogout{URL: endpoint, RedirectURL: "http://127.0.0.1/bye", Prompt: prompt}.Logout(ctx, cfg, idToken))
+		return done(login.BrowserLogout{URL: endpoint, RedirectURL: back, Prompt: prompt}.Logout(ctx, cfg, idToken))
 	}
 }
 

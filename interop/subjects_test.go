@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/storage"
@@ -18,6 +19,9 @@ type subject struct {
 	*server      // its back doors
 	app     site // what a program knows of it
 	ways    []way
+
+	under       func(policy) *subject // another one, under a policy; nil: it has none
+	exactReturn bool                  // whether a logout comes back to no loopback port but that which it knows
 }
 
 // A kind is a server to be tested.
@@ -29,8 +33,7 @@ type kind struct {
 // The servers of the table in README.md, in its order.
 var kinds = []kind{
 	{release{"oidcprovider", "oidc-provider"}, func(t *testing.T, lifetime int) *subject {
-		s := startServer(t, func(o *serverOptions) { o.AccessLifetime = lifetime })
-		return &subject{s, s.site(public), []way{byCode, byDevice}}
+		return startOIDCProvider(t, lifetime, policy{Idle: time.Hour})
 	}},
 	{release{"nodeoauth", "@node-oauth/oauth2-server"}, func(t *testing.T, lifetime int) *subject {
 		x := startNodeOAuth(t, "nodeoauth", serverOptions{AccessLifetime: lifetime, RefreshLifetime: 3600, Clients: []client{public}})
@@ -46,6 +49,16 @@ var kinds = []kind{
 		return x
 	}},
 	{release{"oauth2proxy", "oauth2-proxy"}, startProxy},
+	{release{"fosite", "fosite"}, startFosite},
+	{release{"dex", "dex"}, startDex},
+}
+
+func startOIDCProvider(t *testing.T, lifetime int, p policy) *subject {
+	t.Helper()
+	s := startServer(t, func(o *serverOptions) { o.AccessLifetime, o.RefreshLifetime = lifetime, int(p.Idle.Seconds()) })
+	x := &subject{server: s, app: s.site(public), ways: []way{byCode, byDevice}}
+	x.under = func(p policy) *subject { return startOIDCProvider(t, lifetime, p) }
+	return x
 }
 
 // startNodeOAuth starts one of the two that have neither metadata nor a
@@ -61,7 +74,14 @@ func startNodeOAuth(t *testing.T, dir string, o serverOptions) *subject {
 		t.Fatal(err)
 	}
 	app := site{Client: o.Clients[0], Token: said.Issuer + "/token", APIs: []api{{URL: said.Issuer + "/secret"}}}
-	return &subject{server: &server{t: t, issuer: said.Issuer}, app: app}
+	x := &subject{server: &server{t: t, issuer: said.Issuer}, app: app}
+	x.under = func(p policy) *subject {
+		o.RefreshLifetime = int(p.Idle.Seconds())
+		y := startNodeOAuth(t, dir, o)
+		y.ways = x.ways[:1]
+		return y
+	}
+	return x
 }
 
 // startProxy starts oauth2-proxy before an API, with tokens by oidc-provider:
@@ -93,7 +113,7 @@ func startProxy(t *testing.T, lifetime int) *subject {
 		{Name: "with api_routes", URL: said.Proxy + "/api/call"},
 		{Name: "for `Accept: application/json`", URL: said.Proxy + "/pages/call", Accept: "application/json"},
 	}
-	return &subject{s, app, []way{byCode, byDevice}}
+	return &subject{server: s, app: app, ways: []way{byCode, byDevice}}
 }
 
 // login signs in by the first way.

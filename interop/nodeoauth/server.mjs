@@ -138,6 +138,14 @@ const routes = {
     kill(refresh.get(url.searchParams.get('token')).user.family);
     res.end('{}');
   },
+
+  // pass makes all refresh tokens older.
+  '/control/pass': (req, res, url) => {
+    for (const token of refresh.values()) {
+      token.refreshTokenExpiresAt = new Date(token.refreshTokenExpiresAt - url.searchParams.get('seconds') * 1000);
+    }
+    res.end('{}');
+  },
 };
 
 server.on('request', (req, res) => {

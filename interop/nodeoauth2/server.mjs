@@ -74,6 +74,12 @@ app.get('/control/end', (req, res) => {
   res.json({});
 });
 
+// pass makes all refresh tokens older.
+app.get('/control/pass', (req, res) => {
+  for (const token of refresh.values()) token.expires = new Date(token.expires - req.query.seconds * 1000);
+  res.json({});
+});
+
 app.use((err, req, res, next) => {
   if (err.error === 'invalid_grant') counts.invalidGrants += 1;
   if (err.error === 'invalid_client') counts.invalidClients += 1;

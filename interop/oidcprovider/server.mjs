@@ -117,6 +117,13 @@ const control = {
     return { user, family };
   },
 
+  // pass puts the provider's clock forward.
+  pass: async ({ seconds }) => {
+    const now = Date.now;
+    Date.now = () => now() + seconds * 1000;
+    return {};
+  },
+
   // reject kills an access token and leaves its family alone.
   reject: async ({ token }) => {
     await (await provider.AccessToken.find(token)).destroy();
