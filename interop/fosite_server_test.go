@@ -35,10 +35,10 @@ type fositeServer struct {
 		RefreshTokenSignature(ctx context.Context, token string) string
 	}
 
-	// mu is held for each request as a whole. fosite's memory store writes the
-	// refresh tokens that it revokes under a lock that does not keep readers
-	// out, and looking a token up and spending it are two steps there:
-	// TestFositeStoreHasTwoWinners.
+	// mu is held for each request as a whole, and guards counts. fosite's memory
+	// store writes the refresh tokens that it revokes under a lock that does not
+	// keep readers out, and looking a token up and spending it are two steps
+	// there: TestFositeStoreHasTwoWinners.
 	mu     sync.Mutex
 	counts counts
 }
