@@ -4,22 +4,15 @@ import (
 	"cmp"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/endpoint"
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/cryptosigner"
 )
 
 const (
@@ -75,12 +68,9 @@ func AudienceEndpoint(to freshtoken.ClientRequest) string { return to.Endpoint }
 // with PrivateKeyJWT or SecretJWT. It is safe for concurrent use, and prints
 // without its key.
 type JWT struct {
-	method    string
-	algorithm string
-	key       any // what jose signs with
-	verifier  any // that tells whether a signer has signed; nil: it need not be told
-	id        string
-	options   Options
+	method string
+	signer
+	options Options
 }
 
 var _ freshtoken.ClientDescriber = (*JWT)(nil)
@@ -88,20 +78,11 @@ var _ freshtoken.ClientDescriber = (*JWT)(nil)
 // PrivateKeyJWT authenticates by assertions that are signed with a private key
 // (private_key_jwt). The errors are ErrAlgorithm and ErrLifetime.
 func PrivateKeyJWT(key *Key, o Options) (*JWT, error) {
-	if key == nil || key.signer == nil {
-		return nil, fail(ErrNoKey, "the Key is nil: make one with LoadKey, ParseKey or NewKey")
-	}
 	alg, err := key.algorithm(o.Algorithm)
 	if err != nil {
 		return nil, err
 	}
-	j := &JWT{method: "private_key_jwt", algorithm: alg, id: cmp.Or(o.KeyID, key.id), options: o}
-	switch key.signer.(type) {
-	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
-		j.key = key.signer
-	default:
-		j.key, j.verifier = cryptosigner.Opaque(pss{key.signer, key.public}), key.public
-	}
+	j := &JWT{method: "private_key_jwt", signer: key.signing(alg, o), options: o}
 	if err := j.check(); err != nil {
 		return nil, err
 	}
@@ -119,7 +100,7 @@ func SecretJWT(secret string, o Options) (*JWT, error) {
 	if size := crypto.SHA256.Size(); len(secret) < size {
 		return nil, fail(ErrSecretTooShort, "it has %d bytes, and %s takes %d or more (RFC 7518 section 3.2): have the server issue a longer one, or use PrivateKeyJWT", len(secret), HS256, size)
 	}
-	j := &JWT{method: "client_secret_jwt", algorithm: HS256, key: []byte(secret), id: o.KeyID, options: o}
+	j := &JWT{method: "client_secret_jwt", signer: signer{algorithm: HS256, key: []byte(secret), id: o.KeyID}, options: o}
 	if err := j.check(); err != nil {
 		return nil, err
 	}
@@ -134,7 +115,7 @@ func (j *JWT) check() error {
 	case life < time.Second || life > maxLifetime:
 		return fail(ErrLifetime, "%v is not between one second and %v; zero means %v", life, maxLifetime, defaultLifetime)
 	}
-	j.options.Type = cmp.Or(j.options.Type, ExplicitType)
+	j.typ = cmp.Or(j.options.Type, ExplicitType)
 	return nil
 }
 
@@ -169,98 +150,6 @@ func (j *JWT) AuthenticateClient(ctx context.Context, to freshtoken.ClientReques
 		return nil, endpoint.Passing(fail(ErrExpired, "the assertion has expired while it was signed: set Options.Lifetime to what the signer takes, and what clocks differ by"))
 	}
 	return url.Values{"client_assertion_type": {assertionType}, "client_assertion": {signed}}, nil
-}
-
-// sign signs claims. A signer that is no more than a key in memory is not waited
-// for in vain; another one may hang, and is left behind.
-func (j *JWT) sign(ctx context.Context, claims []byte) (string, error) {
-	if j.verifier == nil {
-		return j.signNow(claims)
-	}
-	type result struct {
-		signed string
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		var r result
-		defer func() {
-			if recover() != nil { // the length of a signature may be anything
-				r = result{err: endpoint.Passing(fail(ErrSigner, "its signature cannot be read: check that it is a crypto.Signer of the kind that its public key says"))}
-			}
-			done <- r
-		}()
-		r.signed, r.err = j.signNow(claims)
-	}()
-	select {
-	case r := <-done:
-		return r.signed, r.err
-	case <-ctx.Done():
-		return "", endpoint.Passing(fail(ErrSigner, "it has not answered in time: %w", ctx.Err()))
-	}
-}
-
-func (j *JWT) signNow(claims []byte) (string, error) {
-	o := new(jose.SignerOptions).WithType(jose.ContentType(j.options.Type))
-	if j.id != "" {
-		o = o.WithHeader("kid", j.id)
-	}
-	var told error
-	key := j.key
-	if opaque, ok := key.(jose.OpaqueSigner); ok {
-		key = telling{opaque, &told}
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(j.algorithm), Key: key}, o)
-	if err != nil {
-		return "", fail(ErrAlgorithm, "%s does not go with this key", j.algorithm)
-	}
-	jws, err := signer.Sign(claims)
-	if told != nil {
-		return "", endpoint.Passing(fail(ErrSigner, "check that it can be reached, and may be used: %w", told))
-	}
-	var signed string
-	if err == nil {
-		signed, err = jws.CompactSerialize()
-	}
-	if err == nil && j.verifier != nil {
-		// A server would only say that it does not accept the client.
-		if _, bad := jws.Verify(j.verifier); bad != nil {
-			err = errors.New("its signature does not fit its public key: check which key it signs with")
-		}
-	}
-	if err != nil {
-		return "", endpoint.Passing(fail(ErrSigner, "%w", err))
-	}
-	return signed, nil
-}
-
-// telling remembers what a signer fails with, which jose does not always wrap.
-type telling struct {
-	jose.OpaqueSigner
-	err *error
-}
-
-func (t telling) SignPayload(payload []byte, alg jose.SignatureAlgorithm) ([]byte, error) {
-	signed, err := t.OpaqueSigner.SignPayload(payload, alg)
-	*t.err = err
-	return signed, err
-}
-
-// pss has a signer use a salt as long as the hash (RFC 7518 section 3.5), where
-// cryptosigner leaves the choice to it; and its public key, which may have to
-// come over a network, only once.
-type pss struct {
-	crypto.Signer
-	public crypto.PublicKey
-}
-
-func (p pss) Public() crypto.PublicKey { return p.public }
-
-func (p pss) Sign(random io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
-	if asked, ok := o.(*rsa.PSSOptions); ok {
-		o = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: asked.Hash}
-	}
-	return p.Signer.Sign(random, digest, o)
 }
 
 func (j *JWT) describe() string {

@@ -126,8 +126,12 @@ func newKey(signer crypto.Signer, id, algorithm string) (*Key, error) {
 	return k, nil
 }
 
-// algorithm checks an algorithm that was asked for; "" chooses.
+// algorithm checks an algorithm that was asked for; "" chooses. It is what
+// everybody calls first who has a Key from outside.
 func (k *Key) algorithm(asked string) (string, error) {
+	if k == nil || k.signer == nil {
+		return "", fail(ErrNoKey, "the Key is nil: make one with LoadKey, ParseKey or NewKey")
+	}
 	if asked == "" {
 		return k.algorithms[0], nil
 	}
