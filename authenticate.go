@@ -55,6 +55,10 @@ const (
 	// once.
 	declined = time.Minute
 
+	// unserved is the same for a failure that passes, of a login that no person
+	// has a part in; longer, if the server says so.
+	unserved = 5 * time.Second
+
 	// leaveTime is how long Close waits for a login that it has ended. One that
 	// goes on, at a terminal that it reads from, say, has nothing to lose.
 	leaveTime = 3 * time.Second
@@ -103,6 +107,9 @@ func (s *Source) Authenticate(ctx context.Context, a Authenticator) (*oauth2.Tok
 
 // needsLogin reports whether an error of wait asks for a login.
 func needsLogin(err error) bool {
+	if e := new(RefreshError); errors.As(err, &e) {
+		return e.ended
+	}
 	return errors.Is(err, ErrNoSession) || errors.Is(err, ErrSessionEnded)
 }
 
@@ -208,7 +215,7 @@ func (s *Source) runLogin(ctx context.Context, l *login, ask func(context.Contex
 		case l.err == nil:
 			s.loginErr, s.loginPause = nil, time.Time{}
 		case l.lasting: // a failure of another login shortens no pause
-			s.loginErr, s.loginPause = l.err, time.Now().Add(declined)
+			s.loginErr, s.loginPause = l.err, time.Now().Add(loginPause(l.err))
 		}
 		s.mu.Unlock()
 		close(l.done)
@@ -221,6 +228,14 @@ func (s *Source) runLogin(ctx context.Context, l *login, ask func(context.Contex
 		return
 	}
 	l.err = ask(ctx, l)
+}
+
+// loginPause is how long Config.Reauthenticate is left alone after err.
+func loginPause(err error) time.Duration {
+	if e := new(RefreshError); errors.As(err, &e) && e.Temporary {
+		return max(unserved, min(e.RetryAfter, maxRetryAfter))
+	}
+	return declined
 }
 
 // askToLogIn has a person log in, unless somebody has done so in the meantime.

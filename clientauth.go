@@ -80,8 +80,8 @@ type ClientMethod struct {
 	Thumbprint string
 }
 
-// ErrClock: the server does not accept this client, and its clock differs from
-// that of this machine by more than a client assertion lives.
+// ErrClock: the server does not accept this client, or an assertion, and its
+// clock differs from that of this machine by more than servers allow for.
 var ErrClock = errors.New("the clock of this machine is wrong, or the server's is")
 
 // maxSkew is how far two clocks may differ before a refused assertion is put
@@ -109,9 +109,9 @@ func unproven(err error) *RefreshError {
 }
 
 // suspectClock adds to the refusal of a client that has shown an assertion what
-// the server's clock says.
-func (e *RefreshError) suspectClock(h http.Header, now time.Time) {
-	if e.Code != "invalid_client" && e.class != classRefused {
+// the server's clock says. granted: the assertion was to grant the token, too.
+func (e *RefreshError) suspectClock(h http.Header, now time.Time, granted bool) {
+	if e.Code != "invalid_client" && e.class != classRefused && !(granted && e.class == classEnded) {
 		return
 	}
 	at, err := http.ParseTime(h.Get("Date"))

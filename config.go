@@ -70,7 +70,8 @@ type Config struct {
 	// connection is kept after a request.
 	HTTPClient *http.Client
 
-	// Refresher replaces the refresh_token grant. Nil: that grant.
+	// Refresher replaces the refresh_token grant, for sessions that have their
+	// tokens in another way: see package grant. Nil: that grant.
 	Refresher Refresher
 
 	// Reauthenticate, if not nil, has a person log in when somebody needs a

@@ -194,14 +194,15 @@ type RefreshError struct {
 	// Err is the cause where there is more to say, such as a network error.
 	Err error
 
-	ended    bool
-	unproven bool // Config.ClientAuth has failed, and nothing was sent
-	proves   bool // Config.ClientAuth is set
-	foreign  bool // the session was begun with another client certificate
-	promptly bool // a first unknown outcome: try once more after RetryAfter
-	class    class
-	salvaged string // the refresh token of an otherwise unusable answer, until it is stored
-	idToken  string // of such an answer, until it is checked
+	ended     bool
+	unproven  bool   // Config.ClientAuth has failed, and nothing was sent
+	proves    bool   // Config.ClientAuth is set
+	foreign   bool   // the session was begun with another client certificate
+	promptly  bool   // a first unknown outcome: try once more after RetryAfter
+	grantType string // of Config.RequestToken: what was refused is not the session's
+	class     class
+	salvaged  string // the refresh token of an otherwise unusable answer, until it is stored
+	idToken   string // of such an answer, until it is checked
 }
 
 // hide keeps secrets out of texts of the server, some of which repeat what they
@@ -211,7 +212,15 @@ func (e *RefreshError) hide(secrets ...string) {
 	e.Err = endpoint.Hide(e.Err, secrets...)
 }
 
-func isEnded(err error) bool { return errors.Is(err, ErrSessionEnded) }
+// isEnded reports whether err says that this session has ended. What a Refresher
+// has failed with may be about another one, and is the cause of a RefreshError
+// that is about this one.
+func isEnded(err error) bool {
+	if e := new(RefreshError); errors.As(err, &e) {
+		return e.ended
+	}
+	return errors.Is(err, ErrSessionEnded)
+}
 
 func (e *RefreshError) Error() string {
 	var b strings.Builder
@@ -263,10 +272,14 @@ func (e *RefreshError) words() (what, advice string) {
 		return "the session has ended at the server: it was revoked, or has expired", "log in again"
 	case e.ended:
 		return ErrSessionEnded.Error(), ""
+	case e.grantType != "" && (e.Code == "unauthorized_client" || e.Code == "unsupported_grant_type"):
+		return "the server gives this client no token by this grant", "allow it the grant type " + e.grantType + " at the server"
 	case e.Code == "unauthorized_client", e.Code == "unsupported_grant_type":
 		return "the server does not let this client refresh a session", "allow it the grant type refresh_token at the server"
 	case e.unproven:
 		return endpoint.Unproven, ""
+	case e.grantType != "" && (e.class != classConfiguration || errors.Is(e.Err, ErrBadToken)):
+		return "no new token could be had", ""
 	case e.class == classConfiguration && e.proves:
 		return endpoint.NotAccepted(true), endpoint.CheckClientAuth
 	case e.class == classConfiguration:

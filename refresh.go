@@ -29,6 +29,8 @@ import (
 // it stands. Any other counts as "outcome unknown" if old has a refresh token
 // and the error does not prove that nothing was sent, and as temporary
 // otherwise.
+//
+// A Refresher that is to know the Config is a [ConfigRefresher].
 type Refresher interface {
 	Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error)
 }
@@ -68,10 +70,17 @@ func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token,
 // refresh is Refresh with the parameters of a target, in place of those of the
 // Config.
 func (g *grants) refresh(ctx context.Context, old *oauth2.Token, target url.Values) (*oauth2.Token, error) {
-	start := time.Now()
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken}}
 	maps.Copy(form, g.params)
 	maps.Copy(form, target)
+	return g.request(ctx, form)
+}
+
+// request sends a form to the token endpoint, and says what the answer means for
+// a session whose refresh token was in it.
+func (g *grants) request(ctx context.Context, form url.Values) (*oauth2.Token, error) {
+	start := time.Now()
+	asserts := form.Has("assertion") // before the client adds its own
 	answer, err := g.Post(ctx, g.tokenURL, form)
 	if failed := new(endpoint.AuthError); errors.As(err, &failed) {
 		return nil, unproven(failed.Err)
@@ -85,8 +94,8 @@ func (g *grants) refresh(ctx context.Context, old *oauth2.Token, target url.Valu
 	tok, err := answer.Token(start, g.acceptForm, g.assumeBearer)
 	if refused := new(endpoint.Refusal); errors.As(err, &refused) {
 		e := refusal(refused)
-		if e.proves = g.proves; g.proves {
-			e.suspectClock(refused.Header, time.Now())
+		if e.proves = g.proves; g.proves || asserts {
+			e.suspectClock(refused.Header, time.Now(), asserts)
 		}
 		return nil, e
 	}

@@ -106,6 +106,16 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 	if s.store == nil {
 		s.store = newEphemeral()
 	}
+	if c, ok := cfg.Refresher.(ConfigRefresher); ok {
+		r, err := c.ForConfig(cfg)
+		if err != nil {
+			return nil, err
+		}
+		s.grant = r
+		if a, ok := c.(Authenticator); ok && cfg.Reauthenticate == nil {
+			s.cfg.Reauthenticate = a
+		}
+	}
 	if s.grant == nil {
 		s.grant = s.server
 	}

@@ -36,6 +36,13 @@ func (k *Key) signing(algorithm string, o Options) signer {
 	return s
 }
 
+// Supports reports whether the key can sign by an algorithm; "" is the key's own.
+// The errors are ErrNoKey and ErrAlgorithm.
+func (k *Key) Supports(algorithm string) error {
+	_, err := k.algorithm(algorithm)
+	return err
+}
+
 // Sign signs a JWT with the claims that a JSON object has, for other purposes
 // than to authenticate a client: see grant.JWTBearer. Of the Options it takes
 // Algorithm, KeyID and Type; an empty Type is "JWT". The errors are ErrNoKey,

@@ -218,7 +218,9 @@ func (c *Client) authenticate(ctx context.Context, target string, form url.Value
 		return "", proof, err
 	}
 	if c.oauth2.Endpoint.AuthStyle == oauth2.AuthStyleInParams || secret == "" {
-		form.Set("client_id", id)
+		if id != "" { // or the grant itself says who asks (RFC 7521 section 4.1)
+			form.Set("client_id", id)
+		}
 		if secret != "" {
 			form.Set("client_secret", secret)
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // packages are those of this module whose errors begin with their name.
-var packages = []string{"freshtoken", "storage", "keyring", "login", "discovery", "clientauth", "openid"}
+var packages = []string{"freshtoken", "storage", "keyring", "login", "discovery", "clientauth", "openid", "grant"}
 
 // Text is the text of an error that stands inside another of this module: one
 // name of a package is enough.
