@@ -192,7 +192,8 @@
 // the URL, two Authorization headers, and any spelling but "Bearer", one space,
 // and the token. No refusal of a malformed request spends anything, nor does one
 // of a scope or a resource. Grant types are authorization_code, refresh_token,
-// client_credentials and device_code.
+// client_credentials and device_code, and with [Options].Grants those of
+// assertions and of token exchange.
 //
 // The authorization endpoint wants GET, response_type=code, PKCE with S256, and
 // parameters that stand once and are not empty. It shows a page, and redirects

@@ -96,7 +96,7 @@ type Entry struct {
 	Generation    int
 	NewGeneration int // of the refresh token in the answer; 0 if there was none
 
-	Presented     string // fingerprint of the refresh token, access token, code or device code shown
+	Presented     string // fingerprint of the refresh token, access token, code, device code, assertion or subject token shown
 	IssuedCode    string // fingerprint of the code or device code in the answer
 	IssuedAccess  string // fingerprint
 	IssuedRefresh string // fingerprint of the refresh token in the answer
@@ -120,13 +120,15 @@ type Stats struct {
 	TokenRequests     int // requests at the token endpoint, unsent ones excluded
 	Refreshes         int // refresh_token grants that succeeded
 	ClientCredentials int // client_credentials grants that succeeded
+	JWTBearers        int // jwt-bearer grants that succeeded
+	Exchanges         int // token exchanges that succeeded
 	GraceUses         int // refreshes that succeeded with a spent token
 	Reuses            int // spent refresh tokens shown outside of any grace
 	FamilyKills       int // sessions that a reuse ended, be it of a token or of a code
-	InvalidGrants     int // refresh tokens and codes refused with invalid_grant
+	InvalidGrants     int // refresh tokens, codes and assertions refused with invalid_grant
 	BadClients        int // failed client authentications
 
-	ReplayedAssertions int // of which with an assertion that was used before
+	ReplayedAssertions int // requests with an assertion that was used before
 
 	BadRequests       int // requests that break a rule
 	PeakTokenRequests int // most requests at the token endpoint at one time, held ones included

@@ -33,6 +33,7 @@ func (c *call) metadata() Answer {
 	if s.opt.confidential(s.opt.ClientID) || slices.Contains(methods, "client_secret_basic") {
 		grants = append(grants, "client_credentials")
 	}
+	grants = append(grants, s.opt.Grants.grantTypes()...)
 	var m Members
 	m.Add("issuer", s.base)
 	m.Add("authorization_endpoint", s.base+"/authorize")

@@ -103,6 +103,9 @@ type Options struct {
 	// refreshes (OpenID Connect Core). Empty: there are none.
 	IDTokens string
 
+	// Grants are further ways to have tokens: assertions and token exchange.
+	Grants Grants
+
 	// Metadata says where the server's metadata is.
 	Metadata MetadataPlace
 }
@@ -212,6 +215,7 @@ func (o Options) complete() Options {
 	o.DeviceLifetime = cmp.Or(o.DeviceLifetime, 10*time.Minute)
 	o.PollInterval = cmp.Or(o.PollInterval, 5*time.Second)
 	o.completeAuth()
+	o.completeGrants()
 	if o.IDTokens != "" && idTokenKeys[o.IDTokens] == nil {
 		panic("oauthtest: Options.IDTokens is none of the algorithms that the server knows")
 	}

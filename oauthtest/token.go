@@ -26,6 +26,7 @@ func (c *call) token() Answer {
 	c.entry.GrantType = form.Get("grant_type")
 	shown := map[string]string{
 		"refresh_token": "refresh_token", "authorization_code": "code", deviceGrant: "device_code",
+		bearerGrant: "assertion", exchangeGrant: "subject_token",
 	}[form.Get("grant_type")]
 	c.entry.Presented = Fingerprint(form.Get(shown))
 	if a, ok := c.authenticate(form); !ok {
@@ -42,6 +43,9 @@ func (c *call) token() Answer {
 		return c.grantDevice(form)
 	case "":
 		return c.badRequest("grant_type is missing")
+	}
+	if a, ok := c.extraGrant(form); ok {
+		return a
 	}
 	c.decide(BadGrantType)
 	return errorAnswer(http.StatusBadRequest, "unsupported_grant_type", "")
@@ -173,7 +177,7 @@ func narrowed(form url.Values, granted []string) ([]string, bool) {
 // secretParams may not stand in a URL (RFC 6749, sections 2.3.1 and 3.2).
 var secretParams = []string{
 	"client_secret", "client_assertion", "refresh_token", "access_token", "token", "code", "code_verifier",
-	"device_code", "password",
+	"device_code", "password", "assertion", "subject_token", "actor_token",
 }
 
 // form reads the body and checks everything that RFC 6749 says of a request to
