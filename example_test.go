@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/grant"
 	"github.com/freshtoken/freshtoken/oauthtest"
 	"github.com/freshtoken/freshtoken/storage"
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 )
 
 // A program that has the token of a login, and wants a client that keeps it
@@ -340,17 +340,10 @@ func must[T any](value T, err error) T {
 // refresh token. The first token and every later one are had in the same way.
 func Example_clientCredentials() {
 	server := oauthtest.New(oauthtest.Options{ClientID: "service", ClientSecret: "secret"}) // in place of a real one
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, server.Client())
-
-	credentials := clientcredentials.Config{ClientID: "service", ClientSecret: "secret", TokenURL: server.TokenURL()}
 	src, err := freshtoken.New(freshtoken.Config{
-		OAuth2: &oauth2.Config{ClientID: credentials.ClientID, Endpoint: oauth2.Endpoint{TokenURL: credentials.TokenURL}},
-		Reauthenticate: freshtoken.AuthenticatorFunc(func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
-			return credentials.Token(ctx)
-		}),
-		Refresher: freshtoken.RefresherFunc(func(context.Context, *oauth2.Token) (*oauth2.Token, error) {
-			return credentials.Token(ctx)
-		}),
+		OAuth2:     &oauth2.Config{ClientID: "service", ClientSecret: "secret", Endpoint: oauth2.Endpoint{TokenURL: server.TokenURL()}},
+		HTTPClient: server.Client(), // leave it out for a real server
+		Refresher:  &grant.ClientCredentials{},
 	})
 	if err != nil {
 		log.Fatal(err)

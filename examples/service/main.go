@@ -24,8 +24,8 @@ import (
 	"time"
 
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/grant"
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 )
 
 // options are the flags.
@@ -55,17 +55,10 @@ func (o *options) open(log *slog.Logger) (*freshtoken.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	credentials := clientcredentials.Config{ClientID: o.clientID, ClientSecret: strings.TrimSpace(string(secret)),
-		TokenURL: o.tokenURL, AuthStyle: oauth2.AuthStyleInHeader} // said, or the first request is a guess
 	return freshtoken.New(freshtoken.Config{
-		OAuth2: &oauth2.Config{ClientID: o.clientID, Endpoint: oauth2.Endpoint{TokenURL: o.tokenURL}},
-		// The first token, and each one after it, comes from the same question.
-		Reauthenticate: freshtoken.AuthenticatorFunc(func(ctx context.Context, _ freshtoken.Config) (*oauth2.Token, error) {
-			return credentials.Token(ctx)
-		}),
-		Refresher: freshtoken.RefresherFunc(func(ctx context.Context, _ *oauth2.Token) (*oauth2.Token, error) {
-			return credentials.Token(ctx)
-		}),
+		OAuth2: &oauth2.Config{ClientID: o.clientID, ClientSecret: strings.TrimSpace(string(secret)),
+			Endpoint: oauth2.Endpoint{TokenURL: o.tokenURL}},
+		Refresher:  &grant.ClientCredentials{}, // for the first token, and each one after it
 		Background: true,
 		OnEvent:    func(e freshtoken.Event) { log.Info("session", "event", e) }, // holds no secret
 	})
