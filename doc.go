@@ -30,8 +30,8 @@
 // command of its own. With [Config.Reauthenticate], whenever somebody needs a
 // token and there is none to be had. With SetToken, for a token that comes from
 // elsewhere; with [Source.Import], for the plaintext file in which a program has
-// kept one so far. Services that hold tokens of their own, by client credentials
-// for instance, set Reauthenticate and [Config.Refresher].
+// kept one so far. Services that have tokens without a person, by client
+// credentials for instance, set [Config.Refresher]: see package grant.
 //
 // # Which way to use it
 //
