@@ -81,6 +81,7 @@ func TestRequestToken(t *testing.T) {
 	srv := oauthtest.New(oauthtest.Options{ClientSecret: mark.New(mark.ClientSecret)})
 	login := srv.Login("alice")
 	cfg := serviceConfig(srv, nil)
+	cfg.OAuth2.Endpoint.AuthStyle = oauth2.AuthStyleInParams // which adds to the form
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {login.RefreshToken}}
 	ask := func(f *oauthtest.Fault) error {
 		t.Helper()

@@ -270,7 +270,11 @@ func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) erro
 	case errors.Is(err, ErrClosed):
 		return err
 	default:
-		return words.Say("the login failed: "+words.Text(err), why, err)
+		what := "the login failed: "
+		if e := new(RefreshError); errors.As(err, &e) { // of a program that has its tokens without a person
+			what = ""
+		}
+		return words.Say(what+words.Text(err), why, err)
 	}
 }
 

@@ -57,7 +57,7 @@ var adviceExchange = map[string]string{
 	"invalid_scope":   "check Scopes of the TokenExchange against what the server knows, and what it lets this client have",
 }
 
-const adviceSubject = "check that the subject token, and the actor token if there is one, is valid, is meant for this server, and has the type that is said to be its"
+const adviceSubject = "check that the subject token is valid, is meant for this server, and is of the type that Subject says, and so for an actor token"
 
 // ForConfig implements freshtoken.ConfigRefresher. The errors are ErrNoSubject,
 // ErrTokenType, ErrResource, ErrParameter and ErrConfig.

@@ -12,6 +12,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,20 +143,26 @@ func TestRefusedSubject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				accept := true
+				var accept atomic.Bool
+				accept.Store(true)
 				e := &endpoint{answer: func(n int, form url.Values) (int, string) {
-					if accept {
+					if accept.Load() {
 						return 200, ""
 					}
 					return 400, `{"error":"` + refusal + `","error_description":"no: ` + form.Get("subject_token") + `"}`
 				}}
 				subject := mark.New(mark.Value)
-				var events []freshtoken.Event
+				var mu sync.Mutex
+				var events []freshtoken.Event // guarded by mu
 				cfg := e.config(&grant.TokenExchange{Subject: fixed(subject, grant.TypeJWT)})
-				cfg.OnEvent = func(ev freshtoken.Event) { events = append(events, ev) }
+				cfg.OnEvent = func(ev freshtoken.Event) {
+					mu.Lock()
+					defer mu.Unlock()
+					events = append(events, ev)
+				}
 				src := open(t, cfg)
 				first := token(t, src)
-				accept = false
+				accept.Store(false)
 				for range 58 { // tries again and again, and nobody notices
 					time.Sleep(time.Minute)
 					if tok := token(t, src); tok != first {
@@ -174,9 +182,11 @@ func TestRefusedSubject(t *testing.T) {
 				if st := src.Status(); st.State != freshtoken.StateAlive {
 					t.Errorf("the state is %v", st.State)
 				}
-				accept = true
+				accept.Store(true)
 				time.Sleep(10 * time.Minute)
 				token(t, src)
+				mu.Lock()
+				defer mu.Unlock()
 				clean(t, err, events)
 				if len(events) == 0 {
 					t.Error("no events")
@@ -189,9 +199,9 @@ func TestRefusedSubject(t *testing.T) {
 // An outage spends nothing, so nobody holds back until the token has expired.
 func TestExchangeInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := false
+		var down atomic.Bool
 		e := &endpoint{answer: func(int, url.Values) (int, string) {
-			if down {
+			if down.Load() {
 				return 502, "no"
 			}
 			return 200, ""
@@ -200,7 +210,7 @@ func TestExchangeInAnOutage(t *testing.T) {
 		cfg.Background = true
 		src := open(t, cfg)
 		first := token(t, src)
-		down = true
+		down.Store(true)
 		time.Sleep(57 * time.Minute)
 		asked := len(e.seen())
 		if asked < 4 {
@@ -210,7 +220,7 @@ func TestExchangeInAnOutage(t *testing.T) {
 		if err := src.Status().LastError; !errors.As(err, &failed) || failed.OutcomeUnknown || !failed.Temporary {
 			t.Errorf("got %+v", err)
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(2*time.Minute + 50*time.Second)
 		if tok := token(t, src); tok.AccessToken == first.AccessToken {
 			t.Error("nobody has asked again in time")
@@ -221,9 +231,10 @@ func TestExchangeInAnOutage(t *testing.T) {
 // Before the first token there is no session, and a short outage is over soon.
 func TestFirstTokenAfterAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		e := &endpoint{answer: func(int, url.Values) (int, string) {
-			if down {
+			if down.Load() {
 				return 503, "no"
 			}
 			return 200, ""
@@ -237,7 +248,7 @@ func TestFirstTokenAfterAnOutage(t *testing.T) {
 		if n := len(e.seen()); n != 1 {
 			t.Errorf("%d requests", n)
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(6 * time.Second)
 		token(t, src)
 	})
@@ -288,7 +299,8 @@ func TestFile(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "token")
 		e := new(endpoint)
 		src := open(t, e.config(&grant.TokenExchange{Subject: grant.File(path, grant.TypeJWT)}))
-		if _, err := src.Token(t.Context()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "the subject token could not be had") {
+		if _, err := src.Token(t.Context()); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, freshtoken.ErrNoSession) ||
+			!strings.Contains(err.Error(), "the subject token could not be had") || strings.Contains(err.Error(), "login") {
 			t.Errorf("without a file: %v", err)
 		}
 		for i, text := range []string{"one\n", " two "} {
