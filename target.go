@@ -170,6 +170,9 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 		if interrupted.IsZero() {
 			c.Mark = nil
 		}
+		if e.class != classRefused {
+			c.Pause = nil // the server is there, and is asked once more
+		}
 	})) // if that fails, there is a mark too many
 	if e.class != classRefused {
 		if err := s.root().refresh(); err != nil {

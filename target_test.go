@@ -319,6 +319,22 @@ func TestNotGranted(t *testing.T) {
 		}
 		w.wantPosts(2)
 	})
+	inBubble(t, "answers were lost before, and the session's own token lives: it is asked for all the same", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		d := w.target(src, reading)
+		w.as.Token.Next(oauthtest.Drop(), oauthtest.LoseAnswer())
+		if _, err := d.Token(t.Context()); err == nil {
+			t.Fatal("there is a token")
+		}
+		w.usable(src)
+		time.Sleep(5 * time.Minute)
+		_, err := d.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrSessionEnded)
+		if e := refreshError(t, err); e.Interrupted.IsZero() {
+			t.Errorf("%v does not say that an answer was lost", err)
+		}
+	})
 	inBubble(t, "a session that is over is over for all", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
 		src := w.source()
