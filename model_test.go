@@ -60,6 +60,9 @@ func TestModel(t *testing.T) {
 					if !m.seed(from + i) {
 						failures++
 					}
+					if (i+1)%10_000 == 0 {
+						t.Logf("%d histories in %v", i+1, time.Since(start).Round(time.Second))
+					}
 				}
 			})
 		}
