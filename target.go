@@ -150,6 +150,10 @@ func (s *Source) ungranted(r *record) *RefreshError {
 	return nil
 }
 
+// targetCodes are those by which servers refuse a scope or a resource: of RFC 6749,
+// of RFC 8707, and one of before.
+var targetCodes = []string{"invalid_scope", "invalid_target", "invalid_resource"}
+
 // aboutTarget reports whether a refusal may be of what a request asked for,
 // rather than of the session.
 func (e *RefreshError) aboutTarget() bool {
@@ -179,7 +183,7 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 			return err
 		}
 	}
-	named := e.class != classRefused || e.Code == "invalid_scope" || e.Code == "invalid_target"
+	named := e.class != classRefused || slices.Contains(targetCodes, e.Code)
 	e.class, e.ended, e.Uncertain, e.foreign, e.Temporary = classTarget, false, false, false, false
 	s.refusals++
 	d := uncertainPause
