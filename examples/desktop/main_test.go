@@ -317,3 +317,34 @@ func TestNoScreen(t *testing.T) {
 		t.Error("a window without a screen")
 	}
 }
+
+func TestCloseEndsTheSource(t *testing.T) {
+	as := oauthtest.New(oauthtest.Options{})
+	t.Cleanup(as.Start())
+	store := storage.NewMemory()
+	cfg := freshtoken.Config{Issuer: as.BaseURL(), Store: store, OAuth2: &oauth2.Config{ClientID: "client", Scopes: []string{"openid"}}}
+	changed := make(chan struct{}, 1)
+	a := newAccount(cfg, nil, func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	for a.view() != nobody {
+		select {
+		case <-changed:
+		case <-time.After(patience):
+			t.Fatalf("waited in vain: %+v", a.view())
+		}
+	}
+	if err := a.close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := a.src.Token(t.Context()); !errors.Is(err, freshtoken.ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+	a.do(signIn)
+	if v := a.view(); v != nobody {
+		t.Errorf("something began after the end: %+v", v)
+	}
+}

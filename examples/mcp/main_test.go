@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -182,6 +183,23 @@ func TestRegistrationThatIsGoneIsMadeAgain(t *testing.T) {
 		w.works(t)
 		w.want(t, 2, 2, 3)
 		w.works(t)
+		w.want(t, 2, 2, 3)
+	})
+	t.Run("the server has forgotten it, as is known before the request", func(t *testing.T) {
+		w := start(t)
+		w.works(t)
+		h, err := open(t.Context(), w.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		w.as.Token.Next(oauthtest.Error(http.StatusUnauthorized, "invalid_client"))
+		if _, err := h.src.Refresh(t.Context(), nil); !unknownClient(err) {
+			t.Fatalf("got %v, want invalid_client", err)
+		}
+		if err := list(t.Context(), h, io.Discard); err != nil {
+			t.Error(err)
+		}
 		w.want(t, 2, 2, 3)
 	})
 	t.Run("the secret has expired", func(t *testing.T) {
