@@ -149,13 +149,16 @@ func unknownClient(err error) bool {
 func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.Response) error {
 	defer resp.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16)) // for the connection to serve again
+	src, reg := h.current()
+	if c, ok := freshtoken.ChallengeFrom(resp); ok && src != nil {
+		_, err := login.StepUp(ctx, src, h.way(reg), c) // no refresh brings more scope
+		return err
+	}
+	if resp.StatusCode == http.StatusForbidden {
+		return errors.New("the server refuses this to who is logged in")
+	}
 	// What cannot be read is as good as none: there are other ways to find out.
 	challenges, _ := oauthex.ParseWWWAuthenticate(resp.Header.Values("WWW-Authenticate"))
-	if resp.StatusCode == http.StatusForbidden {
-		// Neither a refresh nor the same login again would change that.
-		return fmt.Errorf("the server refuses this to who is logged in%s", wanted(challenges))
-	}
-	src, reg := h.current()
 	var err error
 	if src != nil {
 		if err = renew(ctx, src, req); err == nil {
@@ -173,7 +176,7 @@ func (h *handler) Authorize(ctx context.Context, req *http.Request, resp *http.R
 	return h.login(ctx, src)
 }
 
-// login has somebody log in, for a token that is for the MCP server alone.
+// login has somebody log in.
 func (h *handler) login(ctx context.Context, src *freshtoken.Source) error {
 	h.mu.Lock()
 	failed, again, reg := h.failed, h.again, h.reg
@@ -181,15 +184,20 @@ func (h *handler) login(ctx context.Context, src *freshtoken.Source) error {
 	if failed != nil && time.Now().Before(again) {
 		return failed
 	}
-	flow := h.flow
-	flow.Params = url.Values{"resource": {reg.Resource}}
-	_, err := login.Ensure(ctx, src, flow)
+	_, err := login.Ensure(ctx, src, h.way(reg))
 	if ctx.Err() == nil { // or nobody has waited for it
 		h.mu.Lock()
 		h.failed, h.again = err, time.Now().Add(patience)
 		h.mu.Unlock()
 	}
 	return err
+}
+
+// way is how somebody logs in for a token that is for the MCP server alone.
+func (h *handler) way(reg *registration) login.Loopback {
+	flow := h.flow
+	flow.Params = url.Values{"resource": {reg.Resource}}
+	return flow
 }
 
 // renew has the session's token replaced, if it is the one that was rejected.
@@ -201,16 +209,6 @@ func renew(ctx context.Context, src *freshtoken.Source, req *http.Request) error
 	}
 	_, err := src.Refresh(ctx, &oauth2.Token{AccessToken: sent})
 	return err
-}
-
-// wanted is what a refusal says is missing.
-func wanted(challenges []oauthex.Challenge) string {
-	for _, c := range challenges {
-		if c.Scheme == "bearer" && c.Params["error"] == "insufficient_scope" {
-			return fmt.Sprintf(": it wants the scope %q; -forget, and log in again", c.Params["scope"])
-		}
-	}
-	return ""
 }
 
 // forget logs out, and has the next run register again.

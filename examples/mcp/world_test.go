@@ -40,8 +40,9 @@ type world struct {
 	calls         atomic.Int32 // requests to the MCP server
 	logins        atomic.Int32 // times that a browser was opened
 	registrations atomic.Int32
-	deaf          atomic.Bool // the MCP server takes no token
-	forbids       atomic.Bool // or none for what is asked
+	deaf          atomic.Bool  // the MCP server takes no token
+	forbids       atomic.Bool  // or none for what is asked
+	wants         atomic.Value // a scope, if the server wants one
 
 	mu        sync.Mutex // guards what follows
 	answer    func(id string) string
@@ -98,13 +99,30 @@ func (w *world) admit(next http.Handler) http.Handler {
 		ResourceMetadataURL: strings.TrimSuffix(w.server, "/mcp") + "/.well-known/oauth-protected-resource/mcp"})(next)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.calls.Add(1)
-		if w.forbids.Load() {
-			rw.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="admin"`)
+		if scope, _ := w.wants.Load().(string); w.forbids.Load() || scope != "" && !w.covers(r, scope) {
+			if scope != "" {
+				rw.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_scope", scope=%q`, scope))
+			}
 			http.Error(rw, "no", http.StatusForbidden)
 			return
 		}
 		guarded.ServeHTTP(rw, r)
 	})
+}
+
+// covers reports whether the token of a request has a scope.
+func (w *world) covers(r *http.Request, scope string) bool {
+	again, err := http.NewRequestWithContext(r.Context(), http.MethodGet, w.as.APIURL("x?scope="+scope), nil)
+	if err != nil {
+		return false
+	}
+	again.Header.Set("Authorization", r.Header.Get("Authorization"))
+	resp, err := w.as.Transport().RoundTrip(again)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode != http.StatusForbidden
 }
 
 // register is the endpoint of RFC 7591.
