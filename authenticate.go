@@ -118,15 +118,6 @@ func (s *Source) reauthenticate(ctx context.Context, err error) (*view, error) {
 	if s.cfg.Reauthenticate == nil || !needsLogin(err) {
 		return nil, err
 	}
-	s.mu.Lock()
-	refusal := s.loginErr
-	if !time.Now().Before(s.loginPause) {
-		refusal = nil
-	}
-	s.mu.Unlock()
-	if refusal != nil {
-		return nil, refusal
-	}
 	return s.logIn(ctx, s.cfg.Reauthenticate, true, err)
 }
 
@@ -147,7 +138,9 @@ func (s *Source) logIn(ctx context.Context, a Authenticator, lasting bool, err e
 	return nil, err
 }
 
-// joinLogin waits for the login under way, or for the one that it starts.
+// joinLogin waits for the login under way, or for the one that it starts. One by
+// Config.Reauthenticate, which is lasting, is not started again right after one
+// that failed, which others may have waited for in this moment.
 func (s *Source) joinLogin(ctx context.Context, a Authenticator, lasting bool) error {
 	if ctx.Err() != nil {
 		return contextError(ctx)
@@ -159,6 +152,10 @@ func (s *Source) joinLogin(ctx context.Context, a Authenticator, lasting bool) e
 	}
 	l := s.login
 	if l == nil {
+		if lasting && time.Now().Before(s.loginPause) {
+			defer s.mu.Unlock()
+			return s.loginErr
+		}
 		l = s.startLogin(ctx, nil, func(ctx context.Context, l *login) error { return s.askToLogIn(ctx, l, a) })
 	}
 	l.waiters++

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -486,5 +487,39 @@ func TestReauthenticate(t *testing.T) {
 		wg.Wait()
 		w.usable(src)
 		w.usable(w.source())
+	})
+}
+
+// Callers who learn at the same time that the session is over have one person
+// asked, even if that one declines before the others have looked.
+func TestReauthenticateOnceForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		var asked atomic.Int32
+		src := w.source(func(c *freshtoken.Config) {
+			c.Reauthenticate = freshtoken.AuthenticatorFunc(func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
+				asked.Add(1)
+				return nil, errors.New("not now")
+			})
+		})
+		tok := w.as.Login("alice", "read")
+		if err := src.SetToken(t.Context(), tok); err != nil {
+			t.Fatal(err)
+		}
+		w.as.RevokeFamily(tok.RefreshToken)
+		w.as.Token.Always(oauthtest.Fault{Delay: time.Second})
+		narrow := w.target(src, reading)
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if _, err := narrow.Token(t.Context()); err == nil {
+					t.Error("there is a token")
+				}
+			})
+		}
+		all.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("somebody was asked %d times", n)
+		}
 	})
 }
