@@ -502,12 +502,10 @@ func TestReauthenticateOnceForAll(t *testing.T) {
 				return nil, errors.New("not now")
 			})
 		})
-		tok := w.as.Login("alice", "read")
-		if err := src.SetToken(t.Context(), tok); err != nil {
+		if err := src.SetToken(t.Context(), w.as.Login("alice", "read")); err != nil {
 			t.Fatal(err)
 		}
-		w.as.RevokeFamily(tok.RefreshToken)
-		w.as.Token.Always(oauthtest.Fault{Delay: time.Second})
+		w.as.Token.Next(oauthtest.LoseAnswer()) // each asks again after its own pause
 		narrow := w.target(src, reading)
 		var all sync.WaitGroup
 		for range 50 {
