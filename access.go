@@ -14,6 +14,9 @@ import (
 type access struct {
 	AccessToken string `json:"access_token,omitempty"`
 
+	// Brought is the session's generation that the token came with.
+	Brought uint64 `json:"access_generation,omitempty"`
+
 	// Thumbprint is that of the client certificate that the token was had with,
 	// to which it may be bound (RFC 8705 section 3); empty: none is known.
 	Thumbprint string `json:"thumbprint,omitempty"`
@@ -41,9 +44,10 @@ var sessionMembers = append([]string{"id_token", "authorization_expires_in"}, re
 // maxDerived is how many access tokens for Targets a session keeps in the store.
 const maxDerived = 32
 
-// take replaces a by what g, the answer to a request that began at start, brings.
-// Members that it leaves out stay.
-func (a *access) take(g grant, start time.Time) {
+// take replaces a by what g, the answer to a request that began at start, brings
+// with a generation of the session. Members that it leaves out stay.
+func (a *access) take(g grant, start time.Time, generation uint64) {
+	a.Brought = generation
 	a.AccessToken, a.Issued, a.Lifetime, a.RefreshIn = g.access, start.UTC().Round(0), g.lifetime, g.hint
 	a.Extra, a.base = merged(a.Extra, g.extra), start
 }
@@ -136,26 +140,43 @@ func (r *record) prune(but string, now time.Time) {
 	}
 }
 
-// met returns r, which was read from the store, with the time from which to count
-// in this program: for an access token that known, of the same session, has
-// already, that is the time from then. known may be nil.
+// met returns r, which was read from the store, as this program goes on with it:
+// with the time from which to count the age of each access token, and with those
+// that known, of the same session, has from a later refresh. Somebody who has met
+// an older record, put back from a backup, may have refreshed that for another
+// target. known may be nil.
 func (r *record) met(known *record, now time.Time) *record {
-	if known != nil && known.ID != r.ID {
+	if known != nil && known.ID != r.ID || r.Ended != nil {
 		known = nil
 	}
-	base := func(target string, a *access) time.Time {
-		if k := known.of(target); a.same(k) {
-			return k.base
+	choose := func(a, k *access) access {
+		switch {
+		case a == nil || k != nil && a.AccessToken != "" && k.Brought > a.Brought:
+			return *k
+		case a.same(k):
+			c := *a
+			c.base = k.base
+			return c
 		}
-		return now
+		c := *a
+		c.base = now
+		return c
 	}
 	return r.with(func(c *record) {
-		c.base = base("", &r.access)
+		c.access = choose(&r.access, known.of(""))
+		c.access.Extra = r.Extra // which is also about the session
 		c.Derived = maps.Clone(r.Derived)
-		for target, a := range c.Derived {
-			timed := *a
-			timed.base = base(target, a)
-			c.Derived[target] = &timed
+		for target, a := range r.Derived {
+			chosen := choose(a, known.of(target))
+			c.Derived[target] = &chosen
+		}
+		if known == nil {
+			return
+		}
+		for target, k := range known.Derived {
+			if r.Derived[target] == nil && !k.dead(now) {
+				c.set(target, k)
+			}
 		}
 	})
 }

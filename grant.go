@@ -102,7 +102,7 @@ func (r *record) next(g grant, start time.Time, target string) *record {
 		}
 		c.Mark, c.Pause, c.Padding = nil, nil, ""
 		if target == "" {
-			c.take(g, start)
+			c.take(g, start, c.Generation)
 			return
 		}
 		about := g.cut(sessionMembers)
@@ -111,7 +111,7 @@ func (r *record) next(g grant, start time.Time, target string) *record {
 		if known := r.Derived[target]; known != nil {
 			*a = *known
 		}
-		a.take(g, start)
+		a.take(g, start, c.Generation)
 		c.set(target, a)
 	})
 }

@@ -41,7 +41,7 @@ func (s *Source) takeLogin(tok *oauth2.Token) (g grant, issued time.Time, err er
 // newSession is the record that a login begins with.
 func (s *Source) newSession(g grant, issued time.Time) *record {
 	fresh := &record{Version: recordVersion, Binding: s.cfg.binding(), ID: rand.Text(), Generation: 1,
-		access: access{AccessToken: g.access, Thumbprint: s.thumbprint(),
+		access: access{AccessToken: g.access, Brought: 1, Thumbprint: s.thumbprint(),
 			Issued: issued.UTC().Round(0), Lifetime: g.lifetime, RefreshIn: g.hint, Extra: g.extra},
 		RefreshToken: g.refresh, Started: time.Now().UTC().Round(0)}
 	fresh.live(g, g.begun, true)

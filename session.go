@@ -159,7 +159,7 @@ func (r *record) members() map[string]any {
 	return map[string]any{
 		"version": &r.Version, "binding": &r.Binding, "id": &r.ID, "generation": &r.Generation, "started": &r.Started,
 		"origin": &r.Origin, "origin_access": &r.OriginAccess, "ended": &r.Ended,
-		"access_token": &r.AccessToken, "refresh_token": &r.RefreshToken, "login_id_token": &r.LoginIDToken, "thumbprint": &r.Thumbprint,
+		"access_token": &r.AccessToken, "access_generation": &r.Brought, "refresh_token": &r.RefreshToken, "login_id_token": &r.LoginIDToken, "thumbprint": &r.Thumbprint,
 		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn,
 		"refresh_life": &r.RefreshLife, "grant_life": &r.GrantLife, "extra": &r.Extra, "derived": &r.Derived,
 		"mark": &r.Mark, "pause": &r.Pause, "forced": &r.Forced, "overtaken": &r.Overtaken, "padding": &r.Padding,

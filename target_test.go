@@ -532,6 +532,43 @@ func TestForAndTheSession(t *testing.T) {
 	})
 }
 
+// A program that refreshes an older record, put back from a backup, for one
+// target, takes no newer token for another one from who has it.
+func TestForAndBackups(t *testing.T) {
+	for _, narrow := range []bool{true, false} {
+		inBubble(t, fmt.Sprintf("the newer one is for a target: %v", narrow), func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{Grace: time.Hour, GraceMode: oauthtest.GraceNew})
+			a := w.scoped()
+			mine, theirs := a, freshtoken.Target{Scopes: []string{"write"}}
+			if narrow {
+				mine, theirs = w.target(a, reading), freshtoken.Target{}
+			}
+			old := w.token(mine)
+			backup := w.stored()
+			newer, err := mine.Refresh(t.Context(), old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.restore(backup)
+			b := w.target(w.source(), theirs)
+			first := w.token(b)
+			if narrow {
+				if _, err := b.Refresh(t.Context(), first); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Second)
+			other := w.target(a, theirs)
+			w.as.RevokeAccess(w.token(other).AccessToken)
+			w.ask(other, "scope=write") // a meets what b has stored
+			if got := w.token(mine); got.AccessToken != newer.AccessToken {
+				t.Errorf("it went back to an older token")
+			}
+			w.usable(mine)
+		})
+	}
+}
+
 // Programs that ask for ever new Targets do not fill the store.
 func TestManyTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
