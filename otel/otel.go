@@ -101,6 +101,9 @@ func (a *adapter) event(e freshtoken.Event) {
 // a span needs is all there, and nobody waits.
 func (a *adapter) attempt(at freshtoken.Attempt) {
 	attrs := a.named(at.Session, attribute.String("freshtoken.reason", at.Reason), attribute.String("freshtoken.outcome", string(at.Outcome)))
+	if at.Target != "" {
+		attrs = append(attrs, attribute.String("freshtoken.target", at.Target))
+	}
 	failed := at.Outcome == freshtoken.OutcomeFailed
 	if at.Err != nil {
 		attrs = append(attrs, attribute.String("error.type", errorType(at.Err)))
@@ -168,6 +171,7 @@ func errorType(err error) string {
 		err  error
 		name string
 	}{
+		{freshtoken.ErrNotGranted, "not_granted"},
 		{freshtoken.ErrSessionEnded, "session_ended"},
 		{freshtoken.ErrNoSession, "no_session"},
 		{freshtoken.ErrLocked, "locked"},

@@ -2,6 +2,7 @@ package otel_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -286,6 +287,30 @@ func fails(t *testing.T, fault oauthtest.Fault, text bool, wantRoot, wantRequest
 		text && !strings.Contains(root.Status.Description, wantText) {
 		t.Errorf("the status is %v, of the request %v", root.Status, request.Status)
 	}
+}
+
+// A token for a Target tells what it is for, and one that is not granted that.
+func TestTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := begin(t, otel.Options{})
+		mail, err := b.src.For(freshtoken.Target{Resources: []string{"https://mail.test"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.srv.Token.Next(oauthtest.Error(400, "invalid_target"))
+		if _, err := mail.Token(t.Context()); !errors.Is(err, freshtoken.ErrNotGranted) {
+			t.Fatalf("got %v", err)
+		}
+		time.Sleep(5 * time.Minute)
+		if _, err := mail.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		const about = ",target=resource\\=https%3A%2F%2Fmail.test"
+		b.wantSums(map[string]string{
+			"freshtoken.refreshes error.type=not_granted,outcome=failed,reason=need" + about: "1",
+			"freshtoken.refreshes outcome=refreshed,reason=need" + about:                     "1",
+		})
+	})
 }
 
 // Neither a secret nor, unless it is asked for, the name of a session leaves.
