@@ -33,6 +33,10 @@ var policies = []property{
 // untried says why a property, by its name, is not tried with a server, by its
 // folder.
 var untried = map[string]map[string]string{
+	"narrower access token": {
+		"nodeoauth":  "its model has no scopes",
+		"nodeoauth2": "its model has no scopes",
+	},
 	"reuse interval": {
 		"oidcprovider": "it has no such setting",
 		"nodeoauth":    "that is for the model, and the one here is strict",

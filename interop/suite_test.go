@@ -31,6 +31,7 @@ var properties = slices.Concat([]property{
 	{"rotation", 3600, (*subject).showRotation},
 	{"reuse detection", 3600, (*subject).showReuse},
 	{"revoked", 3600, (*subject).showRevoked},
+	{"narrower access token", 3600, (*subject).showTarget},
 	{"expired at the API", 4, (*subject).showExpired},
 	{"lost response", 3600, (*subject).showLostResponse},
 	{"eight processes", 3, (*subject).showProcesses},
