@@ -79,7 +79,8 @@ func (s *modelSend) dead() bool {
 func (s *modelSend) family() int { return familyOf(s.Refresh) }
 
 // aside reports whether s was for another target, and refused: which says nothing
-// of the session, until one for its own token is, too.
+// of the session, until one for its own token is, too. That one follows, unless the
+// store cannot be written.
 func (s *modelSend) aside() bool {
 	return s.Scope != "" && (s.Class == "refused" || s.Class == "ended" || s.dead())
 }
@@ -208,7 +209,7 @@ func (h *modelHistory) checkSpentOnce(bad report) {
 		switch {
 		case a.received() && h.lostWith(a, b) == "":
 			bad("%s was sent by p%d at %v and brought new tokens; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
-		case a.refused() && !(a.aside() && b.Scope == "") && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
+		case a.refused() && !(a.aside() && (b.Scope == "" || h.troubled(a.Proc, a.To.At, b.From.At))) && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
 			bad("%s was sent by p%d at %v and refused for good; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
 		}
 	}

@@ -175,6 +175,18 @@ func TestModelChecksFail(t *testing.T) {
 		{"a token is sent again, and somebody else than a fork wrote fewer refreshes", "spent once", func(h *modelHistory) { fork(h, 2, 20); h.Saves[2].By = "ghost" }},
 		{"a target is refused, and the session's own token, too", "", func(h *modelHistory) { aside(h, "ended", "") }},
 		{"a target is refused, and asked for again", "spent once", func(h *modelHistory) { aside(h, "ended", "read") }},
+		{"a target is refused, the store fails, and it is asked for again", "", func(h *modelHistory) {
+			aside(h, "ended", "read")
+			h.Faults, h.Mode.Disk = []modelFaultAt{{1, when(81).At}}, true
+		}},
+		{"a target is refused, the store of another process fails, and it is asked for again", "spent once", func(h *modelHistory) {
+			aside(h, "ended", "read")
+			h.Faults, h.Mode.Disk = []modelFaultAt{{2, when(81).At}}, true
+		}},
+		{"a target is refused after the store has failed, and asked for again", "spent once", func(h *modelHistory) {
+			aside(h, "ended", "read")
+			h.Faults, h.Mode.Disk = []modelFaultAt{{1, when(79).At}}, true
+		}},
 		{"a target is refused in other words, and the session's own token, too", "", func(h *modelHistory) { aside(h, "refused", "") }},
 		{"a target is refused in other words, and asked for again at once", "budget", func(h *modelHistory) { aside(h, "refused", "read") }},
 		{"the answer for a target is lost, and the session's own token asked for at once", "budget", func(h *modelHistory) { aside(h, "lost", "") }},
