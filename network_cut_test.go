@@ -55,14 +55,22 @@ type line struct {
 	proxy   *faultproxy.Proxy
 	tls     *tls.Config // of clients; nil: plain HTTP
 	path    string
-	warm    bool // each refresh finds a connection that was used before
+	warm    bool        // each refresh finds a connection that was used before
+	narrow  bool        // each is for an access token of a Target
+	cert    *clientCert // that clients show; nil: none
 	current atomic.Pointer[lineServer]
 }
 
 // newLine starts a server that speaks one of "http/1.1", "https/1.1" and "h2".
 func newLine(t *testing.T, protocol string) *line {
 	t.Helper()
-	l := &line{t: t, path: "http://"}
+	return newLineFor(t, protocol, nil)
+}
+
+// newLineFor is newLine for clients that show a certificate, if that is not nil.
+func newLineFor(t *testing.T, protocol string, client *clientCert) *line {
+	t.Helper()
+	l := &line{t: t, path: "http://", cert: client}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.current.Load().ServeHTTP(w, r) }))
 	server.Config.ErrorLog = quiet
 	if protocol == "http/1.1" {
@@ -71,6 +79,9 @@ func newLine(t *testing.T, protocol string) *line {
 		cert, pool := certificate(t, nil)
 		server.EnableHTTP2 = protocol == "h2"
 		server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+		if client != nil {
+			server.TLS.ClientAuth = tls.RequestClientCert
+		}
 		server.StartTLS()
 		// A key exchange of few bytes: each is cut.
 		l.tls = &tls.Config{RootCAs: pool, CurvePreferences: []tls.CurveID{tls.X25519}}
@@ -138,7 +149,7 @@ func (s *lineServer) of(attempt int) []arrival {
 
 // A lineClient is the way of one attempt over a line.
 type lineClient struct {
-	*http.Transport
+	base    closer
 	l       *line
 	stalled <-chan struct{} // ends the attempt
 
@@ -150,7 +161,10 @@ type lineClient struct {
 
 func (l *line) client(plan faultproxy.Plan) *lineClient {
 	c := &lineClient{l: l, stalled: l.proxy.Next(plan)}
-	c.Transport = &http.Transport{TLSClientConfig: l.tls.Clone(), ForceAttemptHTTP2: true, DialContext: c.dial}
+	base := &http.Transport{TLSClientConfig: l.tls.Clone(), ForceAttemptHTTP2: true, DialContext: c.dial}
+	if c.base = base; l.cert != nil {
+		c.base = l.cert.over(l.t, base)
+	}
 	return c
 }
 
@@ -180,7 +194,7 @@ func (c *lineClient) RoundTrip(req *http.Request) (*http.Response, error) {
 		case <-ctx.Done():
 		}
 	})
-	resp, err := c.Transport.RoundTrip(req.WithContext(ctx))
+	resp, err := c.base.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		cancel()
 		return nil, err
@@ -207,7 +221,7 @@ func (c *lineClient) end() {
 		conn.Close()
 	}
 	c.mu.Unlock()
-	c.CloseIdleConnections()
+	c.base.CloseIdleConnections()
 	c.l.proxy.Wait()
 	c.settling.Wait()
 }
@@ -239,7 +253,7 @@ func (y *tally) add(names ...string) {
 // it. It reports whether there was a byte to be cut.
 func (l *line) cut(plan faultproxy.Plan, y *tally) bool {
 	l.t.Helper()
-	n := newNetwork(l.t)
+	n := l.network()
 	server := &lineServer{as: n.as, arrivals: map[string][]arrival{}}
 	l.current.Store(server)
 	c := l.client(plan)
@@ -247,7 +261,7 @@ func (l *line) cut(plan faultproxy.Plan, y *tally) bool {
 	settled := sync.OnceFunc(c.end)
 	n.by = []http.RoundTripper{c, roundTripper(func(req *http.Request) (*http.Response, error) {
 		settled() // or the first attempt might take effect after the second
-		return inMemory{n.as}.RoundTrip(req)
+		return n.direct().RoundTrip(req)
 	})}
 	failed := l.t.Failed()
 	if l.warm {
@@ -311,6 +325,7 @@ func (l *line) judge(n *network, o outcome, arrived []arrival, ready bool) {
 		l.t.Errorf("done after %d requests of %d attempts", len(arrived), n.attempts)
 	}
 	n.check(o, committed)
+	n.checkUse(o)
 }
 
 // roundTripper is a function that is an http.RoundTripper.
@@ -321,12 +336,37 @@ func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 // maxBytes bounds what a refresh may have in one direction.
 const maxBytes = 8 << 10
 
+// cutAll cuts one direction at every byte, until there is none left.
+func (l *line) cutAll(response bool, y *tally) {
+	l.t.Helper()
+	actions := []faultproxy.Action{faultproxy.Close, faultproxy.Reset, faultproxy.HalfClose, faultproxy.Stall}
+	if l.tls != nil {
+		actions = append(actions, faultproxy.Duplicate) // what is not encrypted would be none the wiser
+	}
+	for at := 0; at < maxBytes; at += *networkStride {
+		some := actions
+		if !*networkAll {
+			some = some[at / *networkStride % len(some):][:1]
+		}
+		reached := false
+		for _, do := range some {
+			reached = l.cut(faultproxy.Plan{Do: do, Response: response, At: at}, y) || reached
+		}
+		if l.t.Failed() {
+			return
+		}
+		if !reached {
+			y.add("ends")
+			return
+		}
+	}
+	l.t.Error("there is no end")
+}
+
 // Each byte of a refresh is where the connection ends, in each way that it can:
 // the library says of each cut what the server's log proves.
 func TestNetworkCuts(t *testing.T) {
 	y := new(tally)
-	actions := []faultproxy.Action{faultproxy.Close, faultproxy.Reset, faultproxy.HalfClose, faultproxy.Stall}
-	encrypted := append(actions[:4:4], faultproxy.Duplicate) // what is not would be none the wiser
 	t.Run("cuts", func(t *testing.T) {
 		for _, protocol := range []string{"http/1.1", "https/1.1", "h2"} {
 			for _, response := range []bool{false, true} {
@@ -337,27 +377,7 @@ func TestNetworkCuts(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
 					l := newLine(t, protocol)
-					for at := 0; at < maxBytes; at += *networkStride {
-						some := actions
-						if l.tls != nil {
-							some = encrypted
-						}
-						if !*networkAll {
-							some = some[at / *networkStride % len(some):][:1]
-						}
-						reached := false
-						for _, do := range some {
-							reached = l.cut(faultproxy.Plan{Do: do, Response: response, At: at}, y) || reached
-						}
-						if t.Failed() {
-							return
-						}
-						if !reached {
-							y.add("ends")
-							return
-						}
-					}
-					t.Error("there is no end")
+					l.cutAll(response, y)
 				})
 			}
 		}

@@ -35,6 +35,9 @@ type network struct {
 	by       []http.RoundTripper
 	tokenURL string
 
+	narrow bool        // what is asked for is an access token of a Target, while the session's own is good
+	client *clientCert // that the client has to show; nil: none
+
 	login    *oauth2.Token
 	attempts int // requests that the library has made. The flight holds it; read when none is under way.
 }
@@ -60,6 +63,22 @@ func (n *network) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // inMemory takes a request to the server without any network.
 type inMemory struct{ as *oauthtest.Server }
+
+// direct takes a request of n's client to its server without any network.
+func (n *network) direct() http.RoundTripper {
+	if n.client == nil {
+		return inMemory{n.as}
+	}
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		req = req.Clone(req.Context())
+		u, err := url.Parse(n.as.TokenURL())
+		if err != nil {
+			return nil, err
+		}
+		req.URL, req.Host = u, u.Host
+		return n.client.transport(n.as).RoundTrip(req)
+	})
+}
 
 func (m inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
@@ -100,15 +119,27 @@ func (n *network) refresh() outcome {
 	n.t.Helper()
 	o := n.as.OAuth2()
 	o.Endpoint.TokenURL = n.tokenURL
-	src, err := freshtoken.NewWithRandom(freshtoken.Config{OAuth2: o, Store: n.store, HTTPClient: &http.Client{Transport: n},
-		OnEvent: n.seen.receive}, noPause)
+	cfg := freshtoken.Config{OAuth2: o, Store: n.store, HTTPClient: &http.Client{Transport: n}, OnEvent: n.seen.receive}
+	if n.client != nil {
+		cfg.ClientAuth = n.client.auth
+	}
+	src, err := freshtoken.NewWithRandom(cfg, noPause)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	defer src.Close()
-	n.login = n.as.Login("alice")
-	if err := src.SetToken(context.Background(), &oauth2.Token{RefreshToken: n.login.RefreshToken}); err != nil {
+	n.login = n.as.Login("alice", "read", "write")
+	begin := &oauth2.Token{RefreshToken: n.login.RefreshToken}
+	if n.narrow {
+		begin = n.login
+	}
+	if err := src.SetToken(context.Background(), begin); err != nil {
 		n.t.Fatal(err)
+	}
+	if n.narrow {
+		if src, err = src.For(reading); err != nil {
+			n.t.Fatal(err)
+		}
 	}
 	var out outcome
 	out.tok, out.err = src.Token(n.t.Context())
@@ -212,6 +243,9 @@ type savedRecord struct {
 	Generation   int             `json:"generation"`
 	Mark         json.RawMessage `json:"mark"`
 	Padding      string          `json:"padding"`
+	Derived      map[string]struct {
+		AccessToken string `json:"access_token"`
+	} `json:"derived"`
 }
 
 func readRecord(t *testing.T, data []byte) (r savedRecord) {
