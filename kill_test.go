@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,55 +88,67 @@ const (
 // start says so, and a login starts over.
 func TestKill(t *testing.T) {
 	k := &killing{t: t, procWorld: newProcWorld(t, oauthtest.Options{}, procPlace{})}
+	k.campaign(*killN)
+}
+
+// campaign kills that many processes, by the plans in turn. It returns how many
+// sessions have ended.
+func (k *killing) campaign(kills int) (ended int) {
+	k.t.Helper()
 	k.login()
 	histogram := make([]int, len(landings))
-	ended := 0
-	for i := range *killN {
+	for i := range kills {
 		plan := killPlans[i%len(killPlans)]
 		k.strike(plan)
 		landed := k.recover()
 		histogram[landed]++
 		switch {
 		case plan.fate == survives && k.ended:
-			t.Errorf("kill %d (%s): the session ended, and had no reason to", i+1, plan.name)
+			k.t.Errorf("kill %d (%s): the session ended, and had no reason to", i+1, plan.name)
 		case plan.fate == lost && !k.ended:
-			t.Errorf("kill %d (%s): the session survived, which it cannot: the test does not kill where it means to", i+1, plan.name)
+			k.t.Errorf("kill %d (%s): the session survived, which it cannot: the test does not kill where it means to", i+1, plan.name)
 		}
 		if k.ended {
 			ended++
 		}
-		if t.Failed() {
-			t.Fatalf("after kill %d of %d, by the plan %q, which landed at: %s", i+1, *killN, plan.name, landings[landed])
+		if k.t.Failed() {
+			k.t.Fatalf("after kill %d of %d, by the plan %q, which landed at: %s", i+1, kills, plan.name, landings[landed])
 		}
 	}
 	k.next.finish()
 	k.sweep()
 
 	for i, name := range landings {
-		t.Logf("%4d  %s", histogram[i], name)
+		k.t.Logf("%4d  %s", histogram[i], name)
 	}
 	inFlight, answered := 0, histogram[landedAnswered]+histogram[landedWritten]
 	for _, n := range histogram[landedSent : landedWritten+1] {
 		inFlight += n
 	}
-	t.Logf("%d kills: %d between the request and the rename, %d of them after the answer's last byte; %d sessions ended, each after a commit that the server's log shows",
-		*killN, inFlight, answered, ended)
-	if *killN >= len(killPlans) && (inFlight*3 < *killN || answered*10 < *killN) {
-		t.Error("too few kills landed where it hurts")
+	k.t.Logf("%d kills: %d between the request and the rename, %d of them after the answer's last byte; %d sessions ended, each after a commit that the server's log shows",
+		kills, inFlight, answered, ended)
+	if kills >= len(killPlans) && (inFlight*3 < kills || answered*10 < kills) {
+		k.t.Error("too few kills landed where it hurts")
 	}
+	return ended
 }
 
 // The program that finds what a killed one has left may be killed as well. That
 // the refresh token may be spent is remembered until somebody has found out.
 func TestKillTwice(t *testing.T) {
+	killTwice(t, "", holdSaved, holdAnswered, holdUnlocked) // a refused refresh does not come there
+}
+
+// killTwice does so by each of the plans but for those that hold somewhere.
+func killTwice(t *testing.T, scope string, but ...holdPoint) {
 	done := make(map[string]bool)
 	for _, plan := range killPlans {
-		if done[plan.name] || plan.await != nil || plan.hold == holdSaved || plan.hold == holdAnswered || plan.hold == holdUnlocked {
-			continue // a refused refresh does not come there
+		if done[plan.name] || plan.await != nil || slices.Contains(but, plan.hold) {
+			continue
 		}
 		done[plan.name] = true
 		t.Run(plan.name, func(t *testing.T) {
-			k := &killing{t: t, procWorld: newProcWorld(t, oauthtest.Options{}, procPlace{})}
+			k := &killing{t: t, procWorld: newProcWorld(t, oauthtest.Options{}, procPlace{}), scope: scope}
 			k.login()
 			k.strike(killPlan{name: "committed", fault: holdCommitted})
 			first := k.record()
@@ -160,6 +173,7 @@ type killing struct {
 	*procWorld
 	t *testing.T
 
+	scope  string // of the Target that tokens are for; empty: they are the session's own
 	victim *proc
 	next   *proc // the program that has found what the last one left; nil at first
 	ended  bool  // whether it found that the session had ended
@@ -176,7 +190,7 @@ func (k *killing) strike(plan killPlan) {
 	if k.victim = k.next; k.victim == nil {
 		k.victim = k.start(procOrder{})
 	}
-	k.shift(-2 * time.Hour)
+	k.spoil()
 	k.before, k.temps, k.seen, k.stopped = k.record(), k.tempFiles(), len(k.as.Log()), false
 	k.attack(plan)
 }
@@ -194,7 +208,7 @@ func (k *killing) attack(plan killPlan) {
 			return gate.Hold(ctx)
 		}))
 	}
-	k.victim.order(procOrder{Do: procToken})
+	k.victim.order(procOrder{Do: procToken, Scope: k.scope})
 	switch {
 	case plan.fault != nil:
 		k.receive("the request does not arrive", gate.Arrived())
@@ -268,7 +282,7 @@ func (k *killing) awaitAnything() {
 // came before a new connection has been accepted before it.
 func (k *killing) settle() {
 	k.t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: k.setup.trust()}}
 	resp, err := client.Get(k.as.LoginURL())
 	if err != nil {
 		k.t.Fatal(err)
@@ -329,19 +343,20 @@ func (k *killing) recover() (landed int) {
 	e, sent := k.refresh()
 	found := k.record() // whole, or the test ends here
 	landed = k.landed(e, sent, found)
+	k.checkTargets(found, found.Generation > k.before.Generation)
 	if found.ID != k.before.ID || found.Ended != nil || found.Generation < k.before.Generation || found.Generation > k.before.Generation+1 {
 		k.t.Fatalf("generation %d of %s was stored, now it is generation %d of %s", k.before.Generation, k.before.ID, found.Generation, found.ID)
 	}
 	k.edit(func(map[string]json.RawMessage) {}) // the lock is free
 
 	k.next = k.start(procOrder{})
-	r := k.next.do(procOrder{Do: procToken})
+	r := k.next.do(procOrder{Do: procToken, Scope: k.scope})
 	if k.ended = r.Ended > 0; k.ended {
 		k.proveLoss(found, r)
-		if r := k.next.do(procOrder{Do: procLogin, Token: k.as.Login("alice")}); r.Failed > 0 {
+		if r := k.next.do(procOrder{Do: procLogin, Token: k.as.Login("alice", "read", "write")}); r.Failed > 0 {
 			k.t.Errorf("a login after the end: %s", r.Error)
 		}
-	} else if r.Failed > 0 {
+	} else if k.checkTargets(k.record(), true); r.Failed > 0 {
 		k.t.Errorf("the next start: %s", r.Error)
 	}
 	if now := k.record(); !k.as.Alive(now.RefreshToken) {

@@ -50,6 +50,10 @@ type procSetup struct {
 
 	Place procPlace
 	Lead  time.Duration
+
+	// Client is the certificate that the program shows, with its key, and Roots
+	// those that vouch for the server, in PEM; empty: it uses no TLS.
+	Client, Roots []byte
 }
 
 // procPlace says where the session is stored.
@@ -92,6 +96,7 @@ type procOrder struct {
 	Do         string
 	Goroutines int
 	Token      *oauth2.Token
+	Scope      string // of procToken: of the Target of which it is; empty: the session's own
 
 	// Hold is where the next refresh is to stop, for good; see holdStore.
 	Hold holdPoint
@@ -164,12 +169,16 @@ func (p *procProgram) open(hold holdPoint) error {
 		}
 	}
 	p.hold = hold
-	p.src, err = freshtoken.New(freshtoken.Config{
+	cfg := freshtoken.Config{
 		OAuth2:  &oauth2.Config{ClientID: "client", Endpoint: oauth2.Endpoint{TokenURL: p.setup.TokenURL, AuthURL: p.setup.AuthURL}},
 		Store:   &holdStore{Store: store, at: hold, tell: p.tell},
 		Lead:    p.setup.Lead,
 		OnEvent: p.event,
-	})
+	}
+	if _, err := p.setup.present(&cfg); err != nil {
+		return err
+	}
+	p.src, err = freshtoken.New(cfg)
 	return err
 }
 
@@ -214,10 +223,15 @@ func (p *procProgram) obey(o procOrder) {
 	defer cancel()
 	switch o.Do {
 	case procToken:
+		src, err := scopedSource(p.src, o.Scope)
+		if err != nil {
+			p.report(o.Do, err)
+			return
+		}
 		errs := make([]error, max(o.Goroutines, 1))
 		var group sync.WaitGroup
 		for i := range errs {
-			group.Go(func() { _, errs[i] = p.src.Token(ctx) })
+			group.Go(func() { _, errs[i] = src.Token(ctx) })
 		}
 		group.Wait()
 		p.report(o.Do, errs...)

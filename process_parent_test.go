@@ -35,11 +35,17 @@ type procWorld struct {
 
 func newProcWorld(t *testing.T, o oauthtest.Options, place procPlace) *procWorld {
 	t.Helper()
+	as := oauthtest.New(o)
+	t.Cleanup(as.Start())
+	return worldOf(t, as, place)
+}
+
+// worldOf is a world of a server that listens already.
+func worldOf(t *testing.T, as *oauthtest.Server, place procPlace) *procWorld {
+	t.Helper()
 	if place.Dir == "" {
 		place.Dir = canary.Dir(t, "key")
 	}
-	as := oauthtest.New(o)
-	t.Cleanup(as.Start())
 	store, err := place.open()
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +61,7 @@ func (w *procWorld) config() freshtoken.Config {
 // login starts a session, as a program that then ends.
 func (w *procWorld) login() *oauth2.Token {
 	w.t.Helper()
-	tok := w.as.Login("alice")
+	tok := w.as.Login("alice", "read", "write")
 	src, err := freshtoken.New(w.config())
 	if err != nil {
 		w.t.Fatal(err)
@@ -77,7 +83,15 @@ type procRecord struct {
 	AccessToken  string                     `json:"access_token"`
 	Ended        *json.RawMessage           `json:"ended"`
 	Mark         *procMark                  `json:"mark"`
+	Derived      map[string]procAccess      `json:"derived"`
 	all          map[string]json.RawMessage // with whatever else there is
+}
+
+// procAccess is an access token for a Target.
+type procAccess struct {
+	AccessToken string        `json:"access_token"`
+	Issued      time.Time     `json:"issued"`
+	Lifetime    time.Duration `json:"lifetime_ns"`
 }
 
 type procMark struct {
