@@ -39,6 +39,7 @@ type tortureSetup struct {
 	Seed       uint64
 	Background bool
 	Turns      int
+	Narrow     int // of a hundred tokens, how many are for the scope read
 }
 
 // A step is something that a program tells.
@@ -71,6 +72,7 @@ type trace struct {
 	Error      string `json:",omitempty"`
 
 	Interrupted bool `json:",omitempty"` // what a RefreshError says
+	Narrow      bool `json:",omitempty"` // what is asked for is a token for the scope read
 }
 
 // monotonic reads that clock.
@@ -123,30 +125,44 @@ func tortureMain() {
 		p.fail(err)
 		return
 	}
-	src, err := freshtoken.New(freshtoken.Config{
+	cfg := freshtoken.Config{
 		OAuth2:     &oauth2.Config{ClientID: "client", Endpoint: oauth2.Endpoint{TokenURL: p.setup.TokenURL}},
 		Store:      &tracedStore{store, p},
-		HTTPClient: &http.Client{Transport: &tracedTransport{p}},
 		Lead:       p.setup.Lead,
 		Background: p.setup.Background,
-	})
+	}
+	base, err := p.setup.present(&cfg)
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	cfg.HTTPClient = &http.Client{Transport: &tracedTransport{p, base}}
+	src, err := freshtoken.New(cfg)
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	narrow, err := src.For(reading)
 	if err != nil {
 		p.fail(err)
 		return
 	}
 	p.say(trace{Step: stepReady})
-	p.live(ctx, src)
+	p.live(ctx, p.user(src, base, "write"), p.user(narrow, base, "read"))
 	err = src.Close()
 	p.say(trace{Step: stepClosed, Kind: kindOf(err), Error: fmt.Sprint(err)})
 }
 
 // live asks for tokens, and uses some.
-func (p *tortureProgram) live(ctx context.Context, src *freshtoken.Source) {
+func (p *tortureProgram) live(ctx context.Context, own, narrow tortureUser) {
 	rnd := rand.New(rand.NewPCG(p.setup.Seed, 0))
-	client := src.Client(p.setup.Origin)
 	failing := ""
 	for turns := 0; ctx.Err() == nil && (p.setup.Turns == 0 || turns < p.setup.Turns); {
-		_, err := src.Token(ctx)
+		of := own
+		if rnd.IntN(100) < p.setup.Narrow {
+			of = narrow
+		}
+		tok, err := of.src.Token(ctx)
 		if kind := kindOf(err); kind != kindTemporary && kind != kindKeyring { // those pass
 			turns++
 		}
@@ -161,10 +177,10 @@ func (p *tortureProgram) live(ctx context.Context, src *freshtoken.Source) {
 			p.fail(err)
 		}
 		if err == nil && rnd.IntN(8) == 0 {
-			if resp, err := client.Get(p.setup.API); err == nil {
-				io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-			}
+			of.use(p)
+		}
+		if err == nil && (tok.Extra("scope") == "read") != (of == narrow) {
+			p.fail(fmt.Errorf("the token is for %v", tok.Extra("scope")))
 		}
 		select {
 		case <-time.After(20*time.Millisecond + rand.N(100*time.Millisecond)):
@@ -256,7 +272,10 @@ func (s *tracedStore) Save(ctx context.Context, key string, value []byte) error 
 
 // tracedTransport tells of requests for a token, and gives each a name by which
 // the server's log knows it.
-type tracedTransport struct{ p *tortureProgram }
+type tracedTransport struct {
+	p    *tortureProgram
+	base http.RoundTripper
+}
 
 func (t *tracedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.p.mu.Lock()
@@ -265,8 +284,12 @@ func (t *tracedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.p.mu.Unlock()
 	req = req.Clone(req.Context())
 	req.Header.Set(programHeader, requestName(t.p.setup.Program, n))
-	t.p.say(trace{Step: stepPosts, Request: n})
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	narrow, err := asksForScope(req)
+	if err != nil {
+		return nil, err
+	}
+	t.p.say(trace{Step: stepPosts, Request: n, Narrow: narrow})
+	resp, err := t.base.RoundTrip(req)
 	if err != nil {
 		t.p.say(trace{Step: stepAnswered, Request: n, Error: err.Error()})
 		return nil, err

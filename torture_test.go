@@ -3,6 +3,8 @@
 package freshtoken_test
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"flag"
 	"math/rand/v2"
@@ -43,15 +45,21 @@ func TestTorture(t *testing.T) {
 	for _, store := range []struct {
 		name, figures string
 		place         func(t *testing.T) procPlace
+		certificates  bool
 	}{
-		{"files", "files", procPlaces[0].place},
+		{"files", "files", procPlaces[0].place, false},
+		{"files, over mutual TLS", "mtls", procPlaces[0].place, true},
 		{"files, their key in the keyring", "sealed", func(t *testing.T) procPlace {
 			return procPlace{Dir: canary.Dir(t), SealedBy: keyringService(t)}
-		}},
-		{"keyring", "keyring", procPlaces[1].place},
+		}, false},
+		{"keyring", "keyring", procPlaces[1].place, false},
 	} {
 		t.Run(store.name, func(t *testing.T) {
-			h := newTorture(t, store.place(t))
+			var client *clientCert
+			if store.certificates {
+				client = newClientCert(t)
+			}
+			h := newTorture(t, store.place(t), client)
 			h.run()
 			h.finish()
 			h.judge("processes." + store.figures + ".")
@@ -73,6 +81,8 @@ type torture struct {
 	id     string
 	losses []loss
 
+	revoked map[string]bool // access tokens that the test has revoked
+
 	mu      sync.Mutex // guards what follows
 	all     []*target
 	named   map[string]*target
@@ -86,6 +96,7 @@ type tortureCounts struct {
 	peak                   int // programs at one time
 	stops, overrun, longer int // stops; longer than the server waits; than the library does
 	held                   int // of a program that had the lock
+	targets                int // living tokens for a Target that were seen in the store
 	left                   int // programs that ended by themselves
 }
 
@@ -96,7 +107,8 @@ type aim struct {
 	do    func(*target)
 }
 
-func newTorture(t *testing.T, place procPlace) *torture {
+// newTorture starts a server; one that wants certificates, if client is not nil.
+func newTorture(t *testing.T, place procPlace, client *clientCert) *torture {
 	seed := *tortureSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -106,8 +118,13 @@ func newTorture(t *testing.T, place procPlace) *torture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	as := oauthtest.New(oauthtest.Options{BaseURL: "http://" + l.Addr().String(), AccessLifetime: time.Second})
-	server := &http.Server{Handler: as, ReadTimeout: serverWaits, WriteTimeout: serverWaits, IdleTimeout: serverWaits}
+	o := oauthtest.Options{BaseURL: "http://" + l.Addr().String(), AccessLifetime: time.Second}
+	if client != nil {
+		o.BaseURL, o.ClientAuth = "https://"+l.Addr().String(), client.server()
+		l = tls.NewListener(l, askingFor(t))
+	}
+	as := oauthtest.New(o)
+	server := &http.Server{Handler: as, ReadTimeout: serverWaits, WriteTimeout: serverWaits, IdleTimeout: serverWaits, ErrorLog: quiet}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -120,8 +137,11 @@ func newTorture(t *testing.T, place procPlace) *torture {
 	}
 	w := &procWorld{t: t, as: as, store: store,
 		setup: procSetup{TokenURL: as.TokenURL(), API: as.APIURL("work"), Origin: as.BaseURL(), Place: place, Lead: time.Second / 2}}
+	if client != nil {
+		w.show(client)
+	}
 	h := &torture{procWorld: w, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), started: time.Now(), over: make(chan struct{}),
-		named: make(map[string]*target), ended: make(map[string]bool)}
+		named: make(map[string]*target), ended: make(map[string]bool), revoked: make(map[string]bool)}
 	delays := rand.New(rand.NewPCG(seed, 2))
 	as.Token.Func(func(r *http.Request, _ int) oauthtest.Fault {
 		f := oauthtest.Fault{Name: r.Header.Get(programHeader)}
@@ -145,7 +165,7 @@ func (h *torture) logIn() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	tok := h.as.Login("alice")
+	tok := h.as.Login("alice", "read", "write")
 	for range 3 {
 		if err = src.SetToken(h.t.Context(), tok); !errors.Is(err, freshtoken.ErrLocked) {
 			break
@@ -174,6 +194,7 @@ func (h *torture) run() {
 		if h.hasEnded(h.id) {
 			h.mourn()
 		}
+		h.checkTargets()
 		if *tortureLong && time.Now().After(nextLong) {
 			nextLong = time.Now().Add(3 * time.Minute)
 			h.aimAt(aim{at: h.oneOf(phasePosting, phasePosting, phaseBefore, phaseAnswered), do: func(p *target) {
@@ -206,7 +227,7 @@ func (h *torture) run() {
 		case n < 92:
 			running[h.rnd.IntN(len(running))].leave()
 		default: // who uses it finds out, and has to refresh
-			h.as.RevokeAccess(h.record().AccessToken)
+			h.revoke()
 		}
 	}
 }
@@ -242,7 +263,7 @@ func (h *torture) running() (list []*target) {
 // start starts a program: a service, or a command that soon ends.
 func (h *torture) start() {
 	h.t.Helper()
-	setup := tortureSetup{Seed: h.rnd.Uint64(), Background: h.rnd.IntN(3) == 0}
+	setup := tortureSetup{Seed: h.rnd.Uint64(), Background: h.rnd.IntN(3) == 0, Narrow: 50 * h.rnd.IntN(2)}
 	if h.rnd.IntN(4) == 0 {
 		setup.Turns = 1 + h.rnd.IntN(5)
 	}
@@ -382,15 +403,25 @@ func (h *torture) finish() {
 	if r := h.record(); !h.as.Alive(r.RefreshToken) || r.Generation != h.newest(h.family) {
 		h.t.Errorf("generation %d is stored, alive: %v; the server's newest is %d", r.Generation, h.as.Alive(r.RefreshToken), h.newest(h.family))
 	}
+	h.checkNewest()
 }
 
-// fresh has a new program refresh, which must go well unless the session has
-// ended.
+// fresh has new programs refresh, one of them for a Target, which must go well
+// unless the session has ended.
 func (h *torture) fresh() {
 	h.t.Helper()
 	h.shift(-2 * time.Hour)
+	h.freshOf(0)
+	if !h.hasEnded(h.id) {
+		h.edit(func(all map[string]json.RawMessage) { delete(all, "derived") })
+		h.freshOf(100)
+	}
+}
+
+func (h *torture) freshOf(narrow int) {
+	h.t.Helper()
 	before := h.record().Generation
-	p := h.startAs(tortureSetup{Turns: 1})
+	p := h.startAs(tortureSetup{Turns: 1, Narrow: narrow})
 	select {
 	case <-p.over:
 	case <-time.After(procPatience):

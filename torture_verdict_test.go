@@ -22,6 +22,7 @@ type loss struct {
 	id     string
 	cause  lossCause
 	text   string
+	narrow bool // the answer that was never stored had a token for a Target
 
 	// veiled says that the session has been refreshed since with two tokens
 	// after the one that was shown again: by then nobody thinks of a late
@@ -84,7 +85,7 @@ func (h *torture) explain() (l loss, dead bool) {
 	first := log[i]
 	switch {
 	case h.lost(first):
-		l.cause = lossUnsaved
+		l.cause, l.narrow = lossUnsaved, first.Scope == "read"
 	case h.late(second):
 		l.cause, l.veiled = lossLate, h.newest(h.family) > second.Generation+1
 	}
@@ -182,6 +183,7 @@ func (h *torture) judge(prefix string) {
 		h.t.Errorf("%d stops longer than the server waits, %d kills, %d refreshes: this is no torture", h.figures.overrun, kills, h.as.Stats().Refreshes)
 	}
 	record := func(name string, value any) { figures.Record(h.t, prefix+name, fmt.Sprint(value)) }
+	h.judgeTargets(record)
 	record("time", time.Since(h.started).Round(time.Second))
 	record("seed", h.seed)
 	record("starts", len(h.all))

@@ -1,0 +1,181 @@
+//go:build linux || darwin
+
+package freshtoken_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/oauthtest"
+)
+
+// What TestTorture does with access tokens for a Target, beside the session's
+// own: half of its programs use both.
+
+// A tortureUser is one of the Sources of a program, and what uses its tokens.
+type tortureUser struct {
+	src    *freshtoken.Source
+	client *http.Client
+	scope  string // that the API is to want
+}
+
+func (p *tortureProgram) user(src *freshtoken.Source, base http.RoundTripper, scope string) tortureUser {
+	return tortureUser{src, &http.Client{Transport: &freshtoken.Transport{Source: src, Base: base, Origins: []string{p.setup.Origin}}}, scope}
+}
+
+// use makes a request, which may fail in many ways, but not for a token that is
+// for something else.
+func (u tortureUser) use(p *tortureProgram) {
+	resp, err := u.client.Get(p.setup.API + "?scope=" + u.scope)
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode == http.StatusForbidden {
+		p.fail(fmt.Errorf("the API does not take the token for the scope %s", u.scope))
+	}
+}
+
+// asksForScope reports whether a request is for the token of a Target.
+func asksForScope(req *http.Request) (bool, error) {
+	body, err := io.ReadAll(req.Body)
+	req.Body.Close()
+	if err != nil {
+		return false, err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	form, err := url.ParseQuery(string(body))
+	return form.Has("scope"), err
+}
+
+// askingFor is the server's side of connections that ask for a certificate.
+func askingFor(t *testing.T) *tls.Config {
+	t.Helper()
+	cert, _ := certificate(t, nil)
+	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert}
+}
+
+// revoke has an access token die, of either kind. Who uses it finds out.
+func (h *torture) revoke() {
+	h.t.Helper()
+	r := h.record()
+	token := r.AccessToken
+	if narrow, ok := r.Derived[reading.String()]; ok && h.rnd.IntN(2) == 0 {
+		token = narrow.AccessToken
+	}
+	h.as.RevokeAccess(token)
+	h.revoked[token] = true
+}
+
+// checkTargets looks at the access tokens in the store, as another program might
+// at any moment. Each is one that the server has issued for what it is stored
+// for, and the server takes it, or it has expired.
+func (h *torture) checkTargets() {
+	h.t.Helper()
+	r := h.record()
+	if r.ID != h.id || r.Ended != nil {
+		return
+	}
+	if scope, ok := h.issuedFor(r.AccessToken); ok && scope != "read write" {
+		h.t.Errorf("generation %d: the session's own access token is for %q", r.Generation, scope)
+	}
+	for target, a := range r.Derived {
+		scope, ok := h.issuedFor(a.AccessToken)
+		if !ok || scope != "read" || target != reading.String() {
+			h.t.Errorf("generation %d: the token for %q was issued: %v, for %q", r.Generation, target, ok, scope)
+		}
+		if h.as.AccessAlive(a.AccessToken) {
+			h.figures.targets++
+			continue
+		}
+		if now := time.Now(); now.Before(a.Issued.Add(a.Lifetime)) && !h.revoked[a.AccessToken] && !h.dead() {
+			h.t.Errorf("generation %d: the token for %q is dead, %s before its end", r.Generation, target, a.Issued.Add(a.Lifetime).Sub(now))
+		}
+	}
+}
+
+// issuedFor is the scope for which the server has issued an access token to the
+// session. ok is false if it has not, or by a login.
+func (h *torture) issuedFor(token string) (scope string, ok bool) {
+	sum := oauthtest.Fingerprint(token)
+	for _, e := range h.as.LogOf(oauthtest.TokenEndpoint) {
+		if e.IssuedAccess == sum && e.Family == h.family && e.Outcome == oauthtest.Granted {
+			return e.Scope, true
+		}
+	}
+	return "", false
+}
+
+// dead reports whether the server has ended the session.
+func (h *torture) dead() bool {
+	_, dead := h.explain()
+	return dead
+}
+
+// checkNewest checks that the answer that the last program has got, for a
+// Target, is what is stored.
+func (h *torture) checkNewest() {
+	h.t.Helper()
+	r := h.record()
+	a, ok := r.Derived[reading.String()]
+	log := h.as.LogOf(oauthtest.TokenEndpoint)
+	last := log[len(log)-1]
+	if !ok || last.IssuedAccess != oauthtest.Fingerprint(a.AccessToken) || last.NewGeneration != r.Generation || last.Scope != "read" {
+		h.t.Errorf("generation %d is stored, with a token for a Target: %v; the server's last answer had generation %d, for %q", r.Generation, ok, last.NewGeneration, last.Scope)
+	}
+	h.checkTargets()
+}
+
+// judgeTargets does the part of judge that is about Targets, and certificates.
+func (h *torture) judgeTargets(record func(name string, value any)) {
+	h.t.Helper()
+	asked, losses, kills := 0, 0, 0
+	for _, e := range h.as.LogOf(oauthtest.TokenEndpoint) {
+		if e.Outcome == oauthtest.Granted && e.Scope == "read" {
+			asked++
+		}
+	}
+	for _, l := range h.losses {
+		if l.narrow {
+			losses++
+		}
+	}
+	for _, p := range h.all {
+		if p.wasKilled() && p.narrowRequest() {
+			kills++
+		}
+	}
+	if s := h.as.Stats(); s.BadClients > 0 {
+		h.t.Errorf("the server saw %+v", s)
+	}
+	if *tortureDuration >= 20*time.Second && (asked < 2 || h.figures.targets == 0) {
+		h.t.Errorf("%d tokens for a Target, seen alive in the store %d times: this is no torture of them", asked, h.figures.targets)
+	}
+	record("target-refreshes", asked)
+	record("target-kills", kills)
+	record("target-unavoidable", losses)
+	record("target-seen", h.figures.targets)
+}
+
+// narrowRequest reports whether the program, which is over, had a request for
+// the token of a Target under way, or an answer to it that was not saved.
+func (p *target) narrowRequest() bool {
+	if p.phase != phasePosting && p.phase != phaseAnswered {
+		return false
+	}
+	narrow := false
+	for _, t := range p.told() {
+		if t.Step == stepPosts {
+			narrow = t.Narrow
+		}
+	}
+	return narrow
+}
