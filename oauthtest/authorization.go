@@ -57,6 +57,13 @@ func (c *call) authorization() Answer {
 	if err != nil {
 		return c.page(http.StatusBadRequest, BadRequest, "the query is malformed")
 	}
+	if query.Has("request_uri") {
+		request, a, ok := c.takePushed(query)
+		if !ok {
+			return a
+		}
+		return c.approve(request)
+	}
 	// Nobody is redirected before it is certain that the target is the
 	// client's: RFC 6749, section 4.1.2.1.
 	for _, name := range []string{"client_id", "redirect_uri"} {
@@ -71,6 +78,11 @@ func (c *call) authorization() Answer {
 	}
 	if !s.opt.registered(query.Get("redirect_uri")) {
 		return c.page(http.StatusBadRequest, BadRequest, "the redirect_uri is not registered")
+	}
+	if s.opt.RequirePushed {
+		const detail = "the request must be pushed"
+		c.refuse(BadRequest, detail)
+		return c.sendBack(query, "error", "invalid_request", "error_description", detail)
 	}
 	return c.approve(query)
 }

@@ -32,7 +32,7 @@ func (c *call) serve() {
 	ctx, f := c.r.Context(), &c.fault
 
 	switch c.endpoint {
-	case TokenEndpoint, RevocationEndpoint, DeviceEndpoint:
+	case TokenEndpoint, RevocationEndpoint, DeviceEndpoint, PushedEndpoint:
 		// Whatever holds the request holds one that has arrived whole. It is
 		// only now that net/http notices a client that goes away.
 		c.body, c.bodyErr = io.ReadAll(io.LimitReader(c.r.Body, maxForm+1))
@@ -72,6 +72,8 @@ func (c *call) answer() Answer {
 		a = c.authorization()
 	case DeviceEndpoint:
 		a = c.device()
+	case PushedEndpoint:
+		a = c.pushed()
 	case MetadataEndpoint:
 		a = c.metadata()
 	case KeysEndpoint:
@@ -140,6 +142,8 @@ func (c *call) arrive() {
 		c.s.stats.AuthorizationRequests++
 	case DeviceEndpoint:
 		c.s.stats.DeviceRequests++
+	case PushedEndpoint:
+		c.s.stats.PushedRequests++
 	case MetadataEndpoint:
 		c.s.stats.MetadataRequests++
 	}

@@ -129,6 +129,35 @@ func UnfinishedLogins() []Fault {
 	}
 }
 
+// BadPushedAnswers returns answers of the pushed authorization request endpoint
+// with which no login can go on, or must not: a client sends no browser anywhere.
+// For Server.Pushed.
+func BadPushedAnswers() []Fault {
+	set := func(name, member, text string) Fault { return Edit(name, SetMember(member, text).Edit) }
+	return []Fault{
+		named("not-found", HTML(http.StatusNotFound)),
+		named("html-200", HTML(http.StatusOK)),
+		named("error-200", Error(200, "invalid_request")),
+		named("error-201", Error(201, "invalid_request")),
+		named("invalid-request", Error(400, "invalid_request")),
+		named("invalid-scope", Error(400, "invalid_scope")),
+		named("invalid-client", Error(401, "invalid_client")),
+		named("too-large", Status(http.StatusRequestEntityTooLarge)),
+		named("redirect", Redirect(http.StatusTemporaryRedirect, "https://evil.test/par")),
+		Edit("status-200", func(a *Answer) { a.Status = http.StatusOK }), // RFC 9126, section 2.2, has 201
+		Edit("array", func(a *Answer) { a.Raw = []byte("[]") }),
+		Edit("cut-json", func(a *Answer) { b := a.body(); a.Raw = b[:len(b)/2] }),
+		Edit("missing-request-uri", OmitMember("request_uri").Edit),
+		set("empty-request-uri", "request_uri", `""`),
+		set("number-request-uri", "request_uri", `1`),
+		set("control-request-uri", "request_uri", `"urn:x\u001b[2J"`),
+		Edit("twice-request-uri", AddMember("request_uri", `"urn:evil"`).Edit),
+		set("expires-in-zero", "expires_in", `0`),
+		set("expires-in-negative", "expires_in", `-1`),
+		Edit("endless", BigBody(-1).Edit),
+	}
+}
+
 // EndedPolls returns answers to the poll of a device login after which no
 // further poll helps. For Server.Token.
 func EndedPolls() []Fault {

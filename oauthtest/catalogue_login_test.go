@@ -221,9 +221,10 @@ func TestFaultsOfALogin(t *testing.T) {
 			{"GET", srv.AuthURL() + "?" + loginQuery().Encode(), &srv.Authorization, oauthtest.CodeIssued},
 			{"GET", srv.BaseURL() + oauthMetadata, &srv.Metadata, oauthtest.Served},
 			{"POST", srv.DeviceAuthURL(), &srv.Device, oauthtest.CodeIssued},
+			{"POST", srv.PushedAuthorizationURL(), &srv.Pushed, oauthtest.RequestIssued},
 		} {
 			send := func() (reply, error) {
-				req := formRequest(t, e.url, url.Values{"client_id": {"client"}})
+				req := formRequest(t, e.url, loginQuery())
 				req.Method = e.method
 				req.Close = true // net/http repeats a GET whose kept connection broke
 				return do(c, req)

@@ -45,6 +45,9 @@
 // The redirect URI must be one of Options.RedirectURIs; by default that is
 // http://127.0.0.1/callback or http://[::1]/callback with any port.
 //
+// A program may push its authorization request (RFC 9126), and has to with
+// Options.RequirePushed. What comes of it, the log tells at both endpoints.
+//
 // The user of a device login decides when the test says so: hand the user code
 // that the program shows to [Server.ApproveDevice] or [Server.DenyDevice]. The
 // log has an [Entry] for each poll, and the differences of their Arrived are
@@ -146,9 +149,9 @@
 // [Rejections], [OddRejections] and [Denials] what APIs do, each by what it
 // means to a client. For logins there are [DeniedLogins], [ForeignCallbacks],
 // [BadCallbacks], [OddCallbacks] and [UnfinishedLogins] at the authorization
-// endpoint, [BadDeviceAnswers], [OddDeviceAnswers] and [EndedPolls] for devices,
-// [BadMetadata] and [MissingMetadata] for metadata. They are made for table
-// tests:
+// endpoint, [BadPushedAnswers] at that for pushed requests, [BadDeviceAnswers],
+// [OddDeviceAnswers] and [EndedPolls] for devices, [BadMetadata] and
+// [MissingMetadata] for metadata. They are made for table tests:
 //
 //	for _, f := range oauthtest.DeadGrants() {
 //		t.Run(f.Name, func(t *testing.T) {
@@ -183,7 +186,7 @@
 //
 // # How strict it is
 //
-// The endpoints for tokens, revocation and devices accept POST with a form and
+// The endpoints for tokens, revocation, devices and pushed requests accept POST with a form and
 // nothing else. They refuse a parameter that stands twice or is empty, a secret
 // in the URL, a client that authenticates in two ways or should not at all, HTTP
 // Basic without the form-encoding of RFC 6749, section 2.3.1, more scope than
@@ -197,7 +200,8 @@
 //
 // The authorization endpoint wants GET, response_type=code, PKCE with S256, and
 // parameters that stand once and are not empty. It shows a page, and redirects
-// nobody, unless client and redirect URI are known. An authorization code serves
+// nobody, unless client and redirect URI are known. A request_uri serves once, the
+// client that pushed the request, and with nothing beside it but client_id. An authorization code serves
 // once: a well-formed request with another client, redirect URI or verifier
 // spends it too, and one that shows it again ends the session that came of it. A
 // device code likewise serves once. A poll that follows another too soon is

@@ -17,6 +17,7 @@ const (
 	APIEndpoint           Endpoint = "api"
 	LoginPage             Endpoint = "login"
 	AuthorizationEndpoint Endpoint = "authorization"
+	PushedEndpoint        Endpoint = "pushed" // pushed authorization requests
 	DeviceEndpoint        Endpoint = "device" // device authorization; polls are at the token endpoint
 	MetadataEndpoint      Endpoint = "metadata"
 	KeysEndpoint          Endpoint = "keys"
@@ -30,17 +31,18 @@ type Outcome string
 const (
 	Pending              Outcome = "pending"               // any: still being held or delayed before processing
 	Granted              Outcome = "granted"               // token: tokens were issued
-	Reuse                Outcome = "reuse"                 // token: a spent refresh token or code; the family was killed
+	Reuse                Outcome = "reuse"                 // token: a spent refresh token or code; the family was killed; authorization: a spent request_uri
 	FamilyDead           Outcome = "family-dead"           // token: the session had ended before
-	Expired              Outcome = "expired"               // token: the refresh token or code had expired
-	Mismatch             Outcome = "mismatch"              // token, revocation: another client, redirect URI or verifier than before; Detail says which
-	UnknownToken         Outcome = "unknown-token"         // token, revocation: never issued
-	BadScope             Outcome = "bad-scope"             // token, authorization, device: more scope than was granted or exists
-	BadTarget            Outcome = "bad-target"            // token, authorization, device: a resource that is malformed, unknown or not granted
+	Expired              Outcome = "expired"               // token, authorization: the refresh token, code or request_uri had expired
+	Mismatch             Outcome = "mismatch"              // token, revocation, authorization: another client, redirect URI or verifier than before; Detail says which
+	UnknownToken         Outcome = "unknown-token"         // token, revocation, authorization: never issued
+	BadScope             Outcome = "bad-scope"             // token, authorization, pushed, device: more scope than was granted or exists
+	BadTarget            Outcome = "bad-target"            // token, authorization, pushed, device: a resource that is malformed, unknown or not granted
 	BadGrantType         Outcome = "bad-grant-type"        // token: unknown grant type
-	BadClient            Outcome = "bad-client"            // token, revocation, authorization, device: client unknown or not authenticated
+	BadClient            Outcome = "bad-client"            // token, revocation, authorization, pushed, device: client unknown or not authenticated
 	BadRequest           Outcome = "bad-request"           // any: the request breaks a rule; Detail says which
 	CodeIssued           Outcome = "code-issued"           // authorization, device: a code was issued
+	RequestIssued        Outcome = "request-issued"        // pushed: a request_uri was issued
 	Denied               Outcome = "denied"                // authorization: by Fault.Deny; token: by DenyDevice
 	AuthorizationPending Outcome = "authorization-pending" // token: a poll, and the user has not decided
 	SlowDown             Outcome = "slow-down"             // token: a poll that came too soon
@@ -96,14 +98,14 @@ type Entry struct {
 	Generation    int
 	NewGeneration int // of the refresh token in the answer; 0 if there was none
 
-	Presented     string // fingerprint of the refresh token, access token, code, device code, assertion or subject token shown
-	IssuedCode    string // fingerprint of the code or device code in the answer
+	Presented     string // fingerprint of the refresh token, access token, code, device code, request_uri, assertion or subject token shown
+	IssuedCode    string // fingerprint of the code, device code or request_uri in the answer
 	IssuedAccess  string // fingerprint
 	IssuedRefresh string // fingerprint of the refresh token in the answer
 
 	// Scope and Resource are what the access token in the answer, or the one
-	// that was shown, is good for; at the authorization and device endpoints,
-	// what the code stands for. Several are separated by spaces, in the order
+	// that was shown, is good for; at the authorization, pushed and device
+	// endpoints, what the code stands for. Several are separated by spaces, in the order
 	// in which they were asked for. An empty Resource means that the token is
 	// restricted to none.
 	Scope, Resource string
@@ -134,6 +136,7 @@ type Stats struct {
 	PeakTokenRequests int // most requests at the token endpoint at one time, held ones included
 
 	AuthorizationRequests int // requests at the authorization endpoint
+	PushedRequests        int // requests at the pushed authorization request endpoint
 	CodeLogins            int // authorization_code grants that succeeded
 	CodeReuses            int // spent codes and device codes shown again
 	DeviceRequests        int // requests at the device authorization endpoint

@@ -40,6 +40,10 @@ func (c *call) metadata() Answer {
 	m.Add("token_endpoint", s.base+"/token")
 	m.Add("revocation_endpoint", s.base+"/revoke")
 	m.Add("device_authorization_endpoint", s.base+"/device")
+	m.Add("pushed_authorization_request_endpoint", s.base+"/par")
+	if s.opt.RequirePushed {
+		m.Add("require_pushed_authorization_requests", true)
+	}
 	if scopes := s.opt.supported(); len(scopes) > 0 {
 		m.Add("scopes_supported", scopes)
 	}
@@ -59,7 +63,7 @@ func (c *call) metadata() Answer {
 	if alias := s.opt.ClientAuth.AliasHost; alias != "" {
 		at := "https://" + alias
 		m.Add("mtls_endpoint_aliases", map[string]string{"token_endpoint": at + "/token", "revocation_endpoint": at + "/revoke",
-			"device_authorization_endpoint": at + "/device"})
+			"device_authorization_endpoint": at + "/device", "pushed_authorization_request_endpoint": at + "/par"})
 	}
 	if s.opt.ClientAuth.BindTokens {
 		m.Add("tls_client_certificate_bound_access_tokens", true)

@@ -49,6 +49,7 @@ func TestMetadata(t *testing.T) {
 			map[string]any{"scopes_supported": []any{"read", "offline_access"}}},
 		{"offline_access listed", oauthtest.Options{Scopes: []string{"offline_access", "read"}, OfflineAccess: oauthtest.OfflineByScope},
 			map[string]any{"scopes_supported": []any{"offline_access", "read"}}},
+		{"R9126-4: pushed requests alone", oauthtest.Options{RequirePushed: true}, map[string]any{"require_pushed_authorization_requests": true}},
 		{"no iss", oauthtest.Options{OmitIss: true}, map[string]any{"authorization_response_iss_parameter_supported": false}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -59,6 +60,7 @@ func TestMetadata(t *testing.T) {
 				"token_endpoint":                                 srv.TokenURL(),
 				"revocation_endpoint":                            srv.RevocationURL(),
 				"device_authorization_endpoint":                  srv.DeviceAuthURL(),
+				"pushed_authorization_request_endpoint":          srv.PushedAuthorizationURL(),
 				"response_types_supported":                       []any{"code"},
 				"response_modes_supported":                       []any{"query"},
 				"grant_types_supported":                          []any{"authorization_code", "refresh_token", deviceGrant},

@@ -83,6 +83,14 @@ type Options struct {
 	// minute.
 	CodeLifetime time.Duration
 
+	// RequirePushed has every login by browser begin at the pushed authorization
+	// request endpoint (RFC 9126); the metadata says so. Otherwise a login may.
+	RequirePushed bool
+
+	// PushedLifetime is how long a request_uri serves; 0 means one minute. The
+	// answer's expires_in is this, truncated to whole seconds.
+	PushedLifetime time.Duration
+
 	// DeviceLifetime is how long the codes of a device login serve; 0 means
 	// ten minutes. The answer's expires_in is this, truncated to whole
 	// seconds.
@@ -212,6 +220,7 @@ func (o Options) complete() Options {
 	o.ClientID = cmp.Or(o.ClientID, "client")
 	o.AccessLifetime = cmp.Or(o.AccessLifetime, time.Hour)
 	o.CodeLifetime = cmp.Or(o.CodeLifetime, time.Minute)
+	o.PushedLifetime = cmp.Or(o.PushedLifetime, time.Minute)
 	o.DeviceLifetime = cmp.Or(o.DeviceLifetime, 10*time.Minute)
 	o.PollInterval = cmp.Or(o.PollInterval, 5*time.Second)
 	o.completeAuth()

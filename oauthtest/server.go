@@ -21,6 +21,7 @@ import (
 //	/authorize      the authorization endpoint (RFC 6749)
 //	/token          the token endpoint (RFC 6749)
 //	/device         the device authorization endpoint (RFC 8628)
+//	/par            the pushed authorization request endpoint (RFC 9126)
 //	/revoke         the revocation endpoint (RFC 7009)
 //	/.well-known/…  its metadata (RFC 8414), see [Options].Metadata
 //	/jwks           the keys of its ID tokens, if it has any
@@ -34,8 +35,8 @@ type Server struct {
 	// Token, Revocation and API make these endpoints misbehave.
 	Token, Revocation, API Faults
 
-	// Authorization, Device, Metadata and Keys do so during a login.
-	Authorization, Device, Metadata, Keys Faults
+	// Authorization, Pushed, Device, Metadata and Keys do so during a login.
+	Authorization, Pushed, Device, Metadata, Keys Faults
 
 	opt Options
 
@@ -46,6 +47,7 @@ type Server struct {
 	access   map[string]*accessToken
 	refresh  map[string]*refreshToken
 	codes    map[string]*authCode
+	requests map[string]*pushedRequest
 	devices  map[string]*deviceLogin // by device code
 	byUser   map[string]*deviceLogin // by user code, canonical
 	approval approval
@@ -81,6 +83,7 @@ func New(o Options) *Server {
 		access:   map[string]*accessToken{},
 		refresh:  map[string]*refreshToken{},
 		codes:    map[string]*authCode{},
+		requests: map[string]*pushedRequest{},
 		devices:  map[string]*deviceLogin{},
 		byUser:   map[string]*deviceLogin{},
 		approval: approval{subject: "alice"},
@@ -202,6 +205,10 @@ func (s *Server) AuthURL() string { return s.BaseURL() + "/authorize" }
 // DeviceAuthURL returns the URL of the device authorization endpoint.
 func (s *Server) DeviceAuthURL() string { return s.BaseURL() + "/device" }
 
+// PushedAuthorizationURL returns the URL of the pushed authorization request
+// endpoint.
+func (s *Server) PushedAuthorizationURL() string { return s.BaseURL() + "/par" }
+
 // TokenURL returns the URL of the token endpoint.
 func (s *Server) TokenURL() string { return s.BaseURL() + "/token" }
 
@@ -270,6 +277,8 @@ func endpointOf(path string) Endpoint {
 		return AuthorizationEndpoint
 	case path == "/device":
 		return DeviceEndpoint
+	case path == "/par":
+		return PushedEndpoint
 	case path == "/token":
 		return TokenEndpoint
 	case path == "/revoke":
@@ -304,6 +313,8 @@ func (s *Server) draw(ep Endpoint, r *http.Request) Fault {
 		return s.Authorization.draw(r)
 	case DeviceEndpoint:
 		return s.Device.draw(r)
+	case PushedEndpoint:
+		return s.Pushed.draw(r)
 	case MetadataEndpoint:
 		return s.Metadata.draw(r)
 	case KeysEndpoint:
