@@ -60,6 +60,12 @@ type Config struct {
 	// Logout ends the session here only.
 	RevocationURL string
 
+	// PushedAuthorizationURL is where a login by browser leaves its parameters
+	// before it begins (RFC 9126), so that they do not travel through the browser.
+	// Empty: they do. Set it where the server, or the client's registration there,
+	// requires it. It plays a part in a login only.
+	PushedAuthorizationURL string
+
 	// HTTPClient talks to the authorization server. Nil means a client over
 	// http.DefaultTransport. Its Timeout holds beside the 30 seconds that
 	// every refresh has; its CheckRedirect does not: redirects are not
@@ -159,8 +165,8 @@ type Config struct {
 	// stores with a server that does not rotate.
 	InsecureUnsaved bool
 
-	// InsecureHTTP allows a TokenURL and a RevocationURL with http to a host
-	// that is not this one. The refresh token and the client's secret travel
+	// InsecureHTTP allows a TokenURL, a RevocationURL and a
+	// PushedAuthorizationURL with http to a host that is not this one. The refresh token and the client's secret travel
 	// in the clear.
 	InsecureHTTP bool
 }
@@ -200,6 +206,11 @@ func (c *Config) check() error {
 	}
 	if c.RevocationURL != "" {
 		if err := c.checkURL("Config.RevocationURL", c.RevocationURL); err != nil {
+			return err
+		}
+	}
+	if c.PushedAuthorizationURL != "" {
+		if err := c.checkURL("Config.PushedAuthorizationURL", c.PushedAuthorizationURL); err != nil {
 			return err
 		}
 	}

@@ -170,17 +170,19 @@ func TestConfigErrors(t *testing.T) {
 		edit func(*freshtoken.Config)
 		want string
 	}{
-		"nothing":           {func(c *freshtoken.Config) { *c = freshtoken.Config{} }, "OAuth2 is nil"},
-		"no TokenURL":       {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "" }, "TokenURL is empty"},
-		"no ClientID":       {func(c *freshtoken.Config) { c.OAuth2.ClientID = "" }, "ClientID is empty"},
-		"no Issuer to be":   {func(c *freshtoken.Config) { c.RequireIss = true }, "Issuer is empty"},
-		"negative Lead":     {func(c *freshtoken.Config) { c.Lead = -time.Second }, "Lead is negative"},
-		"relative TokenURL": {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "/token" }, "absolute"},
-		"http TokenURL":     {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "http://as.test/token" }, "InsecureHTTP"},
-		"ftp TokenURL":      {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "ftp://as.test/token" }, "use https"},
-		"password in it":    {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "https://a:hush@as.test/token" }, "password"},
-		"http revocation":   {func(c *freshtoken.Config) { c.RevocationURL = "http://as.test/revoke" }, "RevocationURL"},
-		"name not UTF-8":    {func(c *freshtoken.Config) { c.Session = "\xff" }, "UTF-8"},
+		"nothing":                           {func(c *freshtoken.Config) { *c = freshtoken.Config{} }, "OAuth2 is nil"},
+		"no TokenURL":                       {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "" }, "TokenURL is empty"},
+		"no ClientID":                       {func(c *freshtoken.Config) { c.OAuth2.ClientID = "" }, "ClientID is empty"},
+		"no Issuer to be":                   {func(c *freshtoken.Config) { c.RequireIss = true }, "Issuer is empty"},
+		"negative Lead":                     {func(c *freshtoken.Config) { c.Lead = -time.Second }, "Lead is negative"},
+		"relative TokenURL":                 {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "/token" }, "absolute"},
+		"http TokenURL":                     {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "http://as.test/token" }, "InsecureHTTP"},
+		"ftp TokenURL":                      {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "ftp://as.test/token" }, "use https"},
+		"password in it":                    {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "https://a:hush@as.test/token" }, "password"},
+		"http revocation":                   {func(c *freshtoken.Config) { c.RevocationURL = "http://as.test/revoke" }, "RevocationURL"},
+		"R9126-4: http for pushed requests": {func(c *freshtoken.Config) { c.PushedAuthorizationURL = "http://as.test/par" }, "PushedAuthorizationURL"},
+		"R9126-4: a fragment there":         {func(c *freshtoken.Config) { c.PushedAuthorizationURL = "https://as.test/par#x" }, "PushedAuthorizationURL"},
+		"name not UTF-8":                    {func(c *freshtoken.Config) { c.Session = "\xff" }, "UTF-8"},
 		"nobody to bind to": {func(c *freshtoken.Config) {
 			c.OAuth2.Endpoint.TokenURL, c.Store = "", newWorld(t, oauthtest.Options{}).store
 			c.Refresher = freshtoken.RefresherFunc(nil)

@@ -23,6 +23,8 @@ const offlineAccess = "offline_access"
 //     say (RFC 8414 section 2), else in the body if it has client_secret_post,
 //     else the error is ErrClientAuth. Nothing is tried out.
 //   - RevocationURL
+//   - PushedAuthorizationURL, if the server requires that logins by browser begin
+//     there (RFC 9126 section 5), and not otherwise
 //   - RequireIss, if the server names itself in its answers (RFC 9207)
 //
 // If cfg.ClientAuth presents a certificate, the endpoints are those that the
@@ -50,7 +52,8 @@ const offlineAccess = "offline_access"
 // have to log in again.
 //
 // The errors are those of [Fetch], and ErrClientAuth; ErrInvalid also if the
-// metadata lacks a token endpoint that cfg needs. Nobody else may use cfg
+// metadata lacks a token endpoint that cfg needs, or requires pushed
+// authorization requests without saying where to push them. Nobody else may use cfg
 // meanwhile; what cfg.OAuth2 points to may be shared.
 func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 	switch {
@@ -85,6 +88,14 @@ func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 	if e.TokenURL == "" && cfg.Refresher == nil {
 		return nil, fail(ErrInvalid, "token_endpoint is missing: check Config.Issuer, or write Config.OAuth2.Endpoint.TokenURL")
 	}
+	pushed := cfg.PushedAuthorizationURL
+	if m.RequirePushedAuthorizationRequests {
+		pushed = cmp.Or(pushed, alias.PushedAuthorizationRequestEndpoint, m.PushedAuthorizationRequestEndpoint)
+		if pushed == "" && e.AuthURL != "" && cfg.Refresher == nil { // otherwise nobody logs in there
+			return nil, fail(ErrInvalid, "require_pushed_authorization_requests is true, and pushed_authorization_request_endpoint is missing: "+
+				"ask the server's operator to correct it, or write Config.PushedAuthorizationURL")
+		}
+	}
 	if o.ClientSecret != "" && e.AuthStyle == oauth2.AuthStyleAutoDetect {
 		if e.AuthStyle, err = authStyle(m.TokenEndpointAuthMethodsSupported); err != nil {
 			return nil, err
@@ -92,6 +103,7 @@ func Configure(ctx context.Context, cfg *freshtoken.Config) (*Metadata, error) {
 	}
 	cfg.OAuth2 = &o
 	cfg.RevocationURL = cmp.Or(cfg.RevocationURL, alias.RevocationEndpoint, m.RevocationEndpoint)
+	cfg.PushedAuthorizationURL = pushed
 	cfg.RequireIss = cfg.RequireIss || m.AuthorizationResponseIssParameterSupported
 	return m, nil
 }
