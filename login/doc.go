@@ -36,6 +36,12 @@
 // always. A login that brings none fails with [ErrNoRefreshToken], unless the
 // option AccessTokenOnly allows it: the session would end within the hour.
 //
+// Where Config.PushedAuthorizationURL is set, a login by browser leaves its
+// parameters at the server first, and the browser is given no more than their
+// name, which serves once (RFC 9126). What the server would have told the person
+// in the browser, such as that it does not know the redirect URI, then is an error
+// of the login, a [*ServerError].
+//
 // # Who is asked
 //
 // Without a [Prompt] a flow talks to standard error, if that is a terminal, and

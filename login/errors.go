@@ -48,6 +48,10 @@ var (
 	// login went to, or does not say from which (RFC 9207).
 	ErrIssuer = errors.New("the answer is not from the server that was asked")
 
+	// ErrPushed: the authorization request was pushed, and the server's answer to
+	// that cannot be used (Config.PushedAuthorizationURL). Nobody was asked.
+	ErrPushed = errors.New("the server's answer to the pushed request cannot be used")
+
 	// ErrListen: no port of this machine could be listened on for the browser
 	// to come back to.
 	ErrListen = errors.New("there is no way back from the browser")
@@ -61,8 +65,9 @@ var (
 // matches ErrDenied, ErrServer, ErrUnavailable or ErrExpired, according to its
 // Code.
 type ServerError struct {
-	// Endpoint is who said so: "authorization endpoint", "token endpoint" or
-	// "device authorization endpoint".
+	// Endpoint is who said so: "authorization endpoint", "token endpoint",
+	// "device authorization endpoint" or "pushed authorization request
+	// endpoint".
 	Endpoint string
 
 	// Code and Description are the server's (RFC 6749 sections 4.1.2.1 and
@@ -73,7 +78,8 @@ type ServerError struct {
 	// Status is the HTTP status; zero if the answer came through the browser.
 	Status int
 
-	proves bool // Config.ClientAuth is set
+	proves   bool   // Config.ClientAuth is set
+	register string // the redirect URI that was pushed, as the server should know it
 }
 
 // codes are the error codes that have a sentinel.
@@ -101,6 +107,8 @@ var meaning = map[string]struct{ what, advice string }{
 	"consent_required":          {"", "log in again and agree"},
 	"login_required":            {"", "log in again"},
 	"interaction_required":      {"", "log in again"},
+	"invalid_request_uri":       {"", "log in again, and open the address once, before it expires"},
+	"invalid_redirect_uri":      {"", "check Config.OAuth2.RedirectURL"},
 }
 
 const allowFlow = "allow it, at the server, the grant type authorization_code, or the device code for login.Device"
@@ -109,6 +117,9 @@ func (e *ServerError) Error() string {
 	m, known := meaning[e.Code]
 	if e.proves && e.Code == "invalid_client" {
 		m.what, m.advice = endpoint.NotAccepted(true), endpoint.CheckClientAuth
+	}
+	if e.register != "" && (e.Code == "invalid_request" || e.Code == "invalid_redirect_uri") {
+		m.advice = "check Config.OAuth2 and Params against what the server wants, and register " + e.register + " for the client as the redirect URI"
 	}
 	what := cmp.Or(m.what, "the server refused the login")
 	if kind := codes[e.Code]; kind != nil {
@@ -126,15 +137,21 @@ func (e *ServerError) Error() string {
 		fmt.Fprintf(&b, ", %q", e.Description)
 	}
 	b.WriteString(")")
+	where := "its address in Config.OAuth2.Endpoint"
+	if e.Endpoint == pushedEndpoint {
+		where = "Config.PushedAuthorizationURL"
+	}
 	switch {
 	case known:
 		fmt.Fprintf(&b, ": %s", m.advice)
 	case e.Status >= 300 && e.Status < 400:
-		b.WriteString(": it redirects, which is not followed; check its address in Config.OAuth2.Endpoint")
+		b.WriteString(": it redirects, which is not followed; check " + where)
 	case e.Status >= 500 || e.Status == 429:
 		b.WriteString(": try again later")
+	case e.Status == 413:
+		b.WriteString(": the request is too long for it; leave out some of the Params")
 	case e.Code == "":
-		b.WriteString(": check its address in Config.OAuth2.Endpoint")
+		b.WriteString(": check " + where)
 	}
 	return b.String()
 }

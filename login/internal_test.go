@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshtoken/freshtoken"
 	"golang.org/x/oauth2"
@@ -137,16 +138,23 @@ func TestMachines(t *testing.T) {
 			t.Errorf("R8252-5: %s with %v has a browser: %v", c.system, c.env, got)
 		}
 	}
-	const address = "https://as.test/authorize?redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback"
+	const address = "https://as.test/authorize?client_id=c"
+	to := errand{to: "log in", address: address, back: "http://127.0.0.1:4711/callback"}
 	here := machine{"linux", func(string) string { return "" }}
 	there := machine{"linux", func(name string) string { return map[string]string{"SSH_TTY": "/dev/pts/1"}[name] }}
-	for _, text := range []string{here.invitation(address, "log in", true), here.invitation(address, "log in", false), there.invitation(address, "log in", false)} {
+	for _, text := range []string{here.invitation(to, true), here.invitation(to, false), there.invitation(to, false)} {
 		if !strings.Contains(text, address) {
 			t.Errorf("R8252-5: the address is not shown: %s", text)
 		}
 	}
-	if text := there.invitation(address, "log in", false); !strings.Contains(text, "ssh -N -L 4711:127.0.0.1:4711") {
+	if text := there.invitation(to, false); !strings.Contains(text, "ssh -N -L 4711:127.0.0.1:4711") {
 		t.Errorf("who comes by ssh is not told how to come back: %s", text)
+	}
+	to.life = time.Minute
+	for _, text := range []string{here.invitation(to, true), here.invitation(to, false), there.invitation(to, false)} {
+		if !strings.Contains(text, "within 1 minute") {
+			t.Errorf("R9126-4: nobody is told that the address expires: %s", text)
+		}
 	}
 }
 

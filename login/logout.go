@@ -77,7 +77,7 @@ func (b BrowserLogout) logout(ctx context.Context, cfg *freshtoken.Config, idTok
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if b.RedirectURL == "" {
-		asked := ask(func() error { return b.Prompt.browse(ctx, address(), "log out") })
+		asked := ask(func() error { return b.Prompt.browse(ctx, errand{to: "log out", address: address()}) })
 		asked.leave()
 		select {
 		case err := <-asked.failed:
@@ -97,7 +97,7 @@ func (b BrowserLogout) logout(ctx context.Context, cfg *freshtoken.Config, idTok
 	}
 	form.Set("post_logout_redirect_uri", r.uri)
 	form.Set("state", state)
-	_, err = r.await(ctx, cfg, b.Prompt, address(), "log out", b.Timeout) // that the state is right is all that it tells
+	_, err = r.await(ctx, cfg, b.Prompt, errand{to: "log out", address: address(), back: r.uri}, b.Timeout) // that the state is right is all that it tells
 	cancel()
 	r.close(err)
 	return err

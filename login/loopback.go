@@ -33,7 +33,9 @@ type Loopback struct {
 	// login_hint, prompt, or resource, which goes into the token request, too.
 	// Those that make up the login are not for the program to set: client_id,
 	// response_type, response_mode, redirect_uri, state, those of PKCE, scope,
-	// which is Config.OAuth2.Scopes, and with Config.IDTokens nonce.
+	// which is Config.OAuth2.Scopes, with Config.IDTokens nonce, and with
+	// Config.PushedAuthorizationURL request, request_uri and what authenticates
+	// the client.
 	Params url.Values
 
 	// AccessTypeOffline asks for a refresh token by access_type=offline, for
@@ -123,9 +125,18 @@ func (l Loopback) begin(cfg *freshtoken.Config) (*authorization, error) {
 	if err != nil {
 		return nil, errors.New("Config.OAuth2.Endpoint.AuthURL is no URL")
 	}
-	own := authorizationParams
+	pushes := cfg.PushedAuthorizationURL != ""
+	if pushes {
+		if err := endpoint.CheckURL(cfg.PushedAuthorizationURL, cfg.InsecureHTTP); err != nil {
+			return nil, fmt.Errorf("Config.PushedAuthorizationURL %w", err)
+		}
+	}
+	own := slices.Clone(authorizationParams)
+	if pushes {
+		own = append(own, pushedParams...)
+	}
 	if asksForIDToken(cfg) {
-		own = append(slices.Clone(own), "nonce")
+		own = append(own, "nonce")
 	}
 	form, err := request(cfg, l.Params, l.AccessTypeOffline, own...)
 	if err != nil {
@@ -149,7 +160,7 @@ func (l Loopback) begin(cfg *freshtoken.Config) (*authorization, error) {
 	form.Set("code_challenge", oauth2.S256ChallengeFromVerifier(a.verifier))
 	form.Set("code_challenge_method", "S256")
 	for name := range u.Query() {
-		if form.Has(name) || name == "redirect_uri" {
+		if form.Has(name) || name == "redirect_uri" || pushes && slices.Contains(pushedParams, name) {
 			return nil, fmt.Errorf("Config.OAuth2.Endpoint.AuthURL has the parameter %q, which the login sets: remove it there",
 				endpoint.Sanitize(name, 40))
 		}
@@ -157,18 +168,30 @@ func (l Loopback) begin(cfg *freshtoken.Config) (*authorization, error) {
 	return a, nil
 }
 
-// address is where the browser is sent. What the endpoint's own query has stays
-// as it is (RFC 6749 section 3.1).
-func (a *authorization) address(redirectURI string) string {
-	a.form.Set("redirect_uri", redirectURI)
+// at is the authorization endpoint with a request. What the endpoint's own query
+// has stays as it is (RFC 6749 section 3.1).
+func (a *authorization) at(request url.Values) string {
 	u := *a.endpoint
-	u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+a.form.Encode(), "&")
+	u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+request.Encode(), "&")
 	return u.String()
+}
+
+// errand returns where to send a browser that comes back to r.
+func (a *authorization) errand(ctx context.Context, cfg *freshtoken.Config, r *receiver) (errand, error) {
+	if cfg.PushedAuthorizationURL != "" {
+		return a.refer(ctx, cfg, r)
+	}
+	a.form.Set("redirect_uri", r.uri)
+	return errand{to: "log in", address: a.at(a.form), back: r.uri}, nil
 }
 
 // run sends the person to the browser and waits for the answer.
 func (l Loopback) run(ctx context.Context, cfg *freshtoken.Config, a *authorization, r *receiver) (*oauth2.Token, error) {
-	got, err := r.await(ctx, cfg, l.Prompt, a.address(r.uri), "log in", l.Timeout)
+	to, err := a.errand(ctx, cfg, r)
+	if err != nil {
+		return nil, err
+	}
+	got, err := r.await(ctx, cfg, l.Prompt, to, l.Timeout)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package login
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/cli/browser"
 	"github.com/freshtoken/freshtoken/internal/endpoint"
+	"github.com/freshtoken/freshtoken/internal/words"
 	"golang.org/x/term"
 )
 
@@ -25,7 +25,8 @@ import (
 type Prompt struct {
 	// Browse has the person visit an address in a browser of this machine;
 	// OpenBrowser may help. Nil: the system's browser is opened, if there is
-	// one, and the address is printed.
+	// one, and the address is printed. With Config.PushedAuthorizationURL the
+	// address serves once, and as a rule for no more than a minute or two.
 	Browse func(ctx context.Context, address string) error
 
 	// Show has the person enter a code on another device. Both the address and
@@ -46,14 +47,22 @@ type Code struct {
 	Expiry   time.Time // when it is too late
 }
 
-// browse has the person visit an address, to log in or to log out.
-func (p Prompt) browse(ctx context.Context, address, to string) error {
+// An errand is what a person visits an address for.
+type errand struct {
+	to      string // log in, or log out
+	address string
+	back    string        // where the browser comes back to; empty: nowhere
+	life    time.Duration // of the address; zero: not known to end
+}
+
+// browse has the person go on an errand.
+func (p Prompt) browse(ctx context.Context, e errand) error {
 	if p.Browse != nil {
-		return p.Browse(ctx, address)
+		return p.Browse(ctx, e.address)
 	}
 	m := thisMachine()
-	opened := m.hasBrowser() && OpenBrowser(address) == nil
-	fmt.Fprint(os.Stderr, m.invitation(address, to, opened))
+	opened := m.hasBrowser() && OpenBrowser(e.address) == nil
+	fmt.Fprint(os.Stderr, m.invitation(e, opened))
 	return nil
 }
 
@@ -152,14 +161,17 @@ func (m machine) hasBrowser() bool {
 }
 
 // invitation is what a terminal shows.
-func (m machine) invitation(address, to string, opened bool) string {
-	if opened {
-		return fmt.Sprintf("To %s, go on in the browser that has opened, or open this address on this machine:\n\n  %s\n\n", to, address)
+func (m machine) invitation(e errand, opened bool) string {
+	within := ""
+	if e.life > 0 {
+		within = " within " + words.Duration(e.life)
 	}
-	s := fmt.Sprintf("To %s, open this address in a browser on this machine:\n\n  %s\n\n", to, address)
-	if u, err := url.Parse(address); err == nil && m.remote() {
-		q := u.Query()
-		if back, err := url.Parse(cmp.Or(q.Get("redirect_uri"), q.Get("post_logout_redirect_uri"))); err == nil && back.Port() != "" {
+	if opened {
+		return fmt.Sprintf("To %s, go on in the browser that has opened, or open this address on this machine%s:\n\n  %s\n\n", e.to, within, e.address)
+	}
+	s := fmt.Sprintf("To %s, open this address in a browser on this machine%s:\n\n  %s\n\n", e.to, within, e.address)
+	if m.remote() {
+		if back, err := url.Parse(e.back); err == nil && back.Port() != "" {
 			s += fmt.Sprintf("If the browser is on the machine that you come from by ssh, first run there\n\n  ssh -N -L %s:%s <this machine>\n\n",
 				back.Port(), back.Host)
 		}

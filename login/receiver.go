@@ -215,10 +215,14 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 // late is the error of a login, or a logout, that nobody has finished. Only the
 // browser knows if the server has refused the redirect URI: it must not send the
 // person there.
-func (r *receiver) late(cfg *freshtoken.Config, limit time.Duration, to string) error {
-	err := tell(ErrTimeout, "the browser did not come back within %s: %s again; if it shows an error about the redirect URI "+
+func (r *receiver) late(cfg *freshtoken.Config, limit time.Duration, e errand) error {
+	inTime := ""
+	if e.life > 0 {
+		inTime = ", and open the address within " + words.Duration(e.life)
+	}
+	err := tell(ErrTimeout, "the browser did not come back within %s: %s again%s; if it shows an error about the redirect URI "+
 		"(the address to come back to), register %s for the client %q at the server",
-		words.Duration(limit), to, r.register, endpoint.Sanitize(cfg.OAuth2.ClientID, 100))
+		words.Duration(limit), e.to, inTime, r.register, endpoint.Sanitize(cfg.OAuth2.ClientID, 100))
 	if n := r.strays.Load(); n > 0 {
 		err = fmt.Errorf("%w (%w: %d were refused, which some other program or page has sent)", err, ErrState, n)
 	}
@@ -238,23 +242,23 @@ func (r *receiver) watch(conn net.Conn, state http.ConnState) {
 // closeTime is how long a browser has to fetch the last page.
 const closeTime = time.Second
 
-// await sends the person to an address and waits for the answer.
-func (r *receiver) await(ctx context.Context, cfg *freshtoken.Config, p Prompt, address, to string, limit time.Duration) (callback, error) {
+// await sends the person on an errand and waits for the answer.
+func (r *receiver) await(ctx context.Context, cfg *freshtoken.Config, p Prompt, e errand, limit time.Duration) (callback, error) {
 	if limit <= 0 {
 		limit = loginTime
 	}
 	patience := time.NewTimer(limit)
 	defer patience.Stop()
-	r.asked = ask(func() error { return p.browse(ctx, address, to) })
+	r.asked = ask(func() error { return p.browse(ctx, e) })
 	select {
 	case got := <-r.answers:
 		return got, nil
 	case err := <-r.asked.failed:
-		return callback{}, fmt.Errorf("asking to %s: %w", to, err)
+		return callback{}, fmt.Errorf("asking to %s: %w", e.to, err)
 	case <-ctx.Done():
 		return callback{}, gaveUp(ctx)
 	case <-patience.C:
-		return callback{}, r.late(cfg, limit, to)
+		return callback{}, r.late(cfg, limit, e)
 	}
 }
 
