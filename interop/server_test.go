@@ -24,6 +24,7 @@ type serverOptions struct {
 	Rotate          bool     `json:"rotate"`
 	Clients         []client `json:"clients"`
 	Audience        string   `json:"audience,omitempty"` // of access tokens, which are JWTs then
+	RequirePushed   bool     `json:"requirePushed"`      // authorization requests (RFC 9126)
 }
 
 // A client is one that the server knows.

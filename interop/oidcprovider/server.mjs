@@ -3,8 +3,8 @@
 // configuration, the pages in interactions.mjs, an API that checks tokens, and
 // back doors under /control that only a test has use for.
 //
-// The argument: {accessLifetime, refreshLifetime, rotate, clients, audience},
-// lifetimes in seconds. With an audience, access tokens are JWTs for it, which
+// The argument: {accessLifetime, refreshLifetime, rotate, clients, audience,
+// requirePushed}, lifetimes in seconds. With an audience, access tokens are JWTs for it, which
 // the API here does not take.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
@@ -45,6 +45,7 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
     deviceFlow,
     rpInitiatedLogout,
+    pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: Boolean(options.requirePushed) },
     resourceIndicators: {
       enabled: Boolean(options.audience),
       defaultResource: () => options.audience,
