@@ -49,6 +49,7 @@ func lead(t *testing.T, store func(c *canary.Canary, dir string) (freshtoken.Sto
 	dir := t.TempDir()
 	l := &life{world: newWorld(t, oauthtest.Options{ClientSecret: leakClientSecret, PollInterval: time.Second}), dir: dir, c: canary.New()}
 	l.c.Server(l.as.TokenURL(), l.as.DeviceAuthURL(), l.as.RevocationURL(), l.as.AuthURL(), l.as.BaseURL()+"/api/", "https://idp.test/end")
+	l.c.Pushed(l.as.PushedAuthorizationURL())
 	for kind, value := range map[string]string{"the client's secret": leakClientSecret, "the passphrase": leakPassphrase, "the ID token": leakIDToken} {
 		l.c.Secret(kind, value)
 	}
@@ -208,6 +209,7 @@ func TestNothingLeaks(t *testing.T) {
 	lives := map[string]func(t *testing.T, l *life){
 		"ASVS-10 a login by the browser, and its requests": browserLife,
 		"ASVS-10 a login on another device":                deviceLife,
+		"ASVS-10 a login whose request is pushed":          pushedLife,
 		"ST-redact a server that repeats what it is sent":  echoingLife,
 		"ST-redact stores that fail":                       failingLife,
 		"ST-redact a session that is taken over":           importedLife,
@@ -287,6 +289,25 @@ func deviceLife(t *testing.T, l *life) {
 	}
 	l.as.Device.Clear()
 	l.logIn(src, login.Device{Prompt: l.prompt()})
+	l.look(src, src.Logout(t.Context()), src.Close())
+}
+
+func pushedLife(t *testing.T, l *life) {
+	src := l.source(func(cfg *freshtoken.Config) { cfg.PushedAuthorizationURL = l.as.PushedAuthorizationURL() })
+	l.logIn(src, login.Loopback{Prompt: l.prompt()})
+	l.get(src, l.as.APIURL("me"))
+	l.as.RevokeFamily(l.token(src).AccessToken)
+	l.get(src, l.as.APIURL("me")) // over
+	for _, fault := range oauthtest.BadPushedAnswers() {
+		if fault.Name == "endless" {
+			continue
+		}
+		l.as.Pushed.Always(fault)
+		_, err := login.Ensure(t.Context(), src, login.Loopback{Prompt: l.prompt()})
+		l.look(src, err)
+	}
+	l.as.Pushed.Clear()
+	l.logIn(src, login.Loopback{Prompt: l.prompt()})
 	l.look(src, src.Logout(t.Context()), src.Close())
 }
 

@@ -74,6 +74,7 @@ func TestRequests(t *testing.T) {
 	})
 	ask := func(c *canary.Canary, address, authorization string, form url.Values) {
 		c.Server("https://as.test/token", "https://as.test/device", "https://as.test/revoke", "https://as.test/authorize", "https://as.test/api/", "")
+		c.Pushed("https://as.test/par")
 		req, _ := http.NewRequest(http.MethodPost, address, strings.NewReader(form.Encode()))
 		if authorization != "" {
 			req.Header.Set("Authorization", authorization)
@@ -96,6 +97,8 @@ func TestRequests(t *testing.T) {
 		"a refresh":                     {"https://as.test/token", basic, url.Values{"refresh_token": {"old-refresh-token"}}, 4, false},
 		"an API":                        {"https://as.test/api/me", "Bearer at-old-0123456789", nil, 1, false},
 		"a login":                       {"https://as.test/authorize?state=ABCDEFGHIJKLMNOPQ", "", nil, 2, false},
+		"a pushed login":                {"https://as.test/par", basic, url.Values{"state": {"ABCDEFGHIJKLMNOPQ"}}, 2, false},
+		"a verifier pushed":             {"https://as.test/par", basic, url.Values{"code_verifier": {secret}}, 2, true},
 		"its answer":                    {"http://127.0.0.1:1234/callback?code=ABCDEFGHIJ&state=KLMNOPQRST", "", nil, 2, false},
 		"a token elsewhere":             {"https://evil.test/token", "", url.Values{"refresh_token": {secret}}, 1, true},
 		"a token at the API":            {"https://as.test/api/me", "", url.Values{"refresh_token": {secret}}, 1, true},

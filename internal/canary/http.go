@@ -13,14 +13,22 @@ import (
 )
 
 // server is a server, with the places at which it has a right to secrets.
-type server struct{ token, device, revocation, authorize, api, endSession string }
+type server struct{ token, device, revocation, authorize, api, endSession, pushed string }
 
 // Server tells where a server may learn which secrets, by the URLs of its
 // endpoints, and by the beginning of those of its API.
 func (c *Canary) Server(token, device, revocation, authorize, api, endSession string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.servers = append(c.servers, server{token, device, revocation, authorize, api, endSession})
+	c.servers = append(c.servers, server{token, device, revocation, authorize, api, endSession, ""})
+}
+
+// Pushed tells where the server that was told of last takes pushed authorization
+// requests.
+func (c *Canary) Pushed(url string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.servers[len(c.servers)-1].pushed = url
 }
 
 // Transport watches requests on their way to base: at the right place a secret is
@@ -106,6 +114,7 @@ const (
 	devicePlace
 	revocationPlace
 	authorizePlace
+	pushedPlace
 	apiPlace
 	endSessionPlace
 	callbackPlace
@@ -117,6 +126,7 @@ var formSecrets = map[place][]string{
 	devicePlace:     {"client_secret"},
 	revocationPlace: {"token", "client_secret"},
 	authorizePlace:  {"state"},
+	pushedPlace:     {"state", "client_secret"},
 	callbackPlace:   {"code", "state"},
 	endSessionPlace: {"id_token_hint", "state"},
 }
@@ -137,6 +147,8 @@ func (c *Canary) placeOf(u *url.URL) place {
 			return revocationPlace
 		case at == s.authorize:
 			return authorizePlace
+		case at == s.pushed && at != "":
+			return pushedPlace
 		case at == s.endSession && at != "":
 			return endSessionPlace
 		case s.api != "" && strings.HasPrefix(at, s.api):
@@ -166,7 +178,7 @@ func (c *Canary) request(address, host string, header http.Header, body []byte) 
 	case at == apiPlace && isBearer:
 		c.Secret("an access token", bearer)
 		header.Del("Authorization")
-	case isBasic && (at == tokenPlace || at == devicePlace || at == revocationPlace):
+	case isBasic && (at == tokenPlace || at == devicePlace || at == revocationPlace || at == pushedPlace):
 		if both, err := base64.StdEncoding.DecodeString(basic); err == nil {
 			_, secret, _ := strings.Cut(string(both), ":")
 			if plain, err := url.QueryUnescape(secret); err == nil {
