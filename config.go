@@ -62,8 +62,9 @@ type Config struct {
 
 	// PushedAuthorizationURL is where a login by browser leaves its parameters
 	// before it begins (RFC 9126), so that they do not travel through the browser.
-	// Empty: they do. Set it where the server, or the client's registration there,
-	// requires it. It plays a part in a login only.
+	// Empty: they do. discovery.Configure sets it where the server requires it; set
+	// it where only the client's registration there does. It plays a part in a
+	// login only.
 	PushedAuthorizationURL string
 
 	// HTTPClient talks to the authorization server. Nil means a client over

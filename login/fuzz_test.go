@@ -140,3 +140,47 @@ func FuzzDeviceAnswer(f *testing.F) {
 		}
 	})
 }
+
+type created string
+
+func (c created) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 201, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(c)))}, nil
+}
+
+// FuzzPushedAnswer pushes requests to an endpoint that may answer anything: the
+// browser is sent to the authorization endpoint, with two parameters, or nowhere.
+func FuzzPushedAnswer(f *testing.F) {
+	for _, body := range []string{
+		`{"request_uri":"urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c","expires_in":60}`,
+		`{"request_uri":"urn:x&client_id=evil#","expires_in":1e-9}`, `{"request_uri":"urn:x\u001b[2J"}`, `{"request_uri":"a","request_uri":"b"}`,
+		`{"request_uri":"https://evil.test/","expires_in":"Infinity"}`, `{"error":"invalid_request","error_description":"\u001b[2J"}`, `request_uri=urn:x`,
+	} {
+		f.Add(body)
+	}
+	cfg := freshtoken.Config{PushedAuthorizationURL: "https://as.test/par", OAuth2: &oauth2.Config{ClientID: "client",
+		Endpoint: oauth2.Endpoint{AuthURL: "https://as.test/authorize", TokenURL: "https://as.test/token"}}}
+	f.Fuzz(func(t *testing.T, body string) {
+		cfg := cfg
+		cfg.HTTPClient = &http.Client{Transport: created(body)}
+		a, err := Loopback{}.begin(&cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := a.refer(context.Background(), &cfg, &receiver{uri: "http://127.0.0.1:4321/callback", register: "http://127.0.0.1/callback"})
+		if err != nil {
+			wantInert(t, err)
+			if refused := new(ServerError); !errors.Is(err, ErrPushed) && !errors.As(err, &refused) {
+				t.Errorf("%q: an error of no known kind: %v", body, err)
+			}
+			return
+		}
+		u, err := url.Parse(e.address)
+		if err != nil || checkAddress(e.address) != nil || u.Host != "as.test" || u.Path != "/authorize" || u.Fragment != "" ||
+			len(u.Query()) != 2 || u.Query().Get("client_id") != "client" || u.Query().Get("request_uri") == "" {
+			t.Errorf("%q sends the browser to %q", body, e.address)
+		}
+		if e.life < 0 || e.life > maxExpiry {
+			t.Errorf("the address is good for %v", e.life)
+		}
+	})
+}
