@@ -508,6 +508,22 @@ func TestForAndTheSession(t *testing.T) {
 		w.usable(narrow) // it has expired, and is asked for anew
 		w.wantPosts(3)
 	})
+	inBubble(t, "what keeps the session alive is a refresh for any of them", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 24 * time.Hour, RefreshLifetime: time.Hour})
+		src := w.scoped(func(c *freshtoken.Config) { c.Background, c.KeepAlive = true, true })
+		narrow := w.target(src, reading)
+		for _, wait := range []time.Duration{40 * time.Minute, 40 * time.Minute} {
+			time.Sleep(wait)
+			tok := w.token(narrow)
+			if _, err := narrow.Refresh(t.Context(), tok); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.wantPosts(3)
+		time.Sleep(time.Hour)
+		w.wantPosts(4)
+		w.usable(src)
+	})
 	inBubble(t, "an answer that is lost is asked for again, and one that cannot be saved is used", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{Grace: time.Minute})
 		f := w.faults()

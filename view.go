@@ -109,7 +109,7 @@ func (s *Source) show(adjust func(*view)) *view {
 		old := other.current.Load()
 		switch v := other.compose(old); {
 		case other == s:
-		case old != nil && v.token != nil && v.token == old.token && old.err == nil:
+		case old != nil && v.token != nil && v.token == old.token && v.warn == old.warn && old.err == nil:
 			other.describeStatus(old) // its callers go on as they were
 		default:
 			other.display(nil)
