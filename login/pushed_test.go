@@ -1,6 +1,7 @@
 package login_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -217,7 +218,8 @@ func TestBadPushedAnswers(t *testing.T) {
 				t.Errorf("got %+v", refused)
 			}
 			wantErr(t, err, err) // shows no secret
-			if !strings.Contains(err.Error(), "check ") && !strings.Contains(err.Error(), "log in again") && !strings.Contains(err.Error(), "leave out") {
+			advice := map[string]string{"too-large": "leave out some of the Params", "endless": "log in again", "expires-in-zero": "log in again", "expires-in-negative": "log in again"}[f.Name]
+			if !strings.Contains(err.Error(), cmp.Or(advice, "check ")) {
 				t.Errorf("the error does not say what to do: %v", err)
 			}
 			want := 1
@@ -258,26 +260,38 @@ func TestBadPushedAnswers(t *testing.T) {
 		})
 	}
 	t.Run("R9126-4: a server that repeats what it was sent", func(t *testing.T) {
-		as := secretive()
+		as, state := secretive(), ""
 		as.Handle("echo.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.ParseForm()
+			state = r.Form.Get("state")
+			w.Header().Set("Content-Type", "application/x-www-form-urlencoded")
 			w.WriteHeader(http.StatusBadRequest)
-			w.Write([]byte("error=invalid_request&error_description=" + url.QueryEscape(r.Form.Get("state")+" "+r.Form.Get("client_secret"))))
+			w.Write([]byte("error=invalid_request&error_description=" + url.QueryEscape("no: "+state)))
 		}))
 		cfg := pushing(as)
 		cfg.PushedAuthorizationURL, cfg.OAuth2.Endpoint.AuthStyle = "https://echo.test/par", oauth2.AuthStyleInParams
 		_, err := login.Ensure(t.Context(), source(t, cfg), userOf(t, as).loopback())
 		wantErr(t, err, err)
-		if refused := new(login.ServerError); !errors.As(err, &refused) {
+		if refused := new(login.ServerError); !errors.As(err, &refused) || refused.Code != "invalid_request" || state == "" || strings.Contains(err.Error(), state) {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("R9126-4: a login that is given up meanwhile", func(t *testing.T) {
 		as := secretive()
-		ctx, cancel := context.WithCancel(t.Context())
-		as.Pushed.Next(oauthtest.Fault{Before: func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("the window was closed")
+		as.Pushed.Next(oauthtest.Fault{Before: func(ctx context.Context) error { cancel(why); <-ctx.Done(); return ctx.Err() }})
 		_, err := userOf(t, as).loopback().Authenticate(ctx, pushing(as))
 		wantErr(t, err, context.Canceled)
+		wantErr(t, err, why)
+	})
+	t.Run("R9126-4: a refusal that breaks off", func(t *testing.T) {
+		as := secretive()
+		cut := oauthtest.Error(http.StatusBadRequest, "invalid_request")
+		cut.Truncate = 5
+		as.Pushed.Always(cut)
+		_, err := userOf(t, as).loopback().Authenticate(t.Context(), pushing(as))
+		wantErr(t, err, login.ErrPushed)
 	})
 }
 
