@@ -4,6 +4,7 @@
 // else there is to say. It ends when its standard input does, hence with whoever
 // started it.
 import * as http from 'node:http';
+import * as https from 'node:https';
 
 export const options = JSON.parse(process.argv[2]);
 
@@ -19,10 +20,11 @@ export const counts = {
   apiRejected: 0, // and how many of them were answered with 401
 };
 
-export async function listen() {
-  const server = http.createServer();
+// listen opens a port: with TLS, if there are options of node:tls for that.
+export async function listen(tls) {
+  const server = tls ? https.createServer(tls) : http.createServer();
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  return { server, base: `http://127.0.0.1:${server.address().port}` };
+  return { server, base: `http${tls ? 's' : ''}://127.0.0.1:${server.address().port}` };
 }
 
 // ready says that the server is. last is what to do before the end.

@@ -4,15 +4,22 @@
 // back doors under /control that only a test has use for.
 //
 // The argument: {accessLifetime, refreshLifetime, rotate, clients, audience,
-// requirePushed}, lifetimes in seconds. With an audience, access tokens are JWTs for it, which
-// the API here does not take.
+// requirePushed, tls}, lifetimes in seconds. With an audience, access tokens are
+// JWTs for it, which the API here does not take. With tls, {key, cert, ca}, the
+// issuer speaks TLS, and a port beside it asks for the certificates of clients:
+// see certificates.mjs. What it says then has the addresses of that, {certified},
+// and of the back doors, {control}.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 import { counts, listen, options, read, ready } from '../harness.mjs';
+import { aliases, mTLS, presents } from './certificates.mjs';
 import { deviceFlow, interact, rpInitiatedLogout } from './interactions.mjs';
 
 const scope = 'openid offline_access api';
-const { server, base: issuer } = await listen();
+const plain = await listen();
+const { tls } = options;
+const [front, certified] = tls ? [await listen(tls), await listen({ ...tls, requestCert: true, rejectUnauthorized: false })] : [plain];
+const issuer = front.base;
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const provider = new Provider(issuer, {
@@ -29,7 +36,9 @@ const provider = new Provider(issuer, {
   cookies: { keys: [randomBytes(16).toString('hex')] },
   findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   scopes: scope.split(' '),
-  clientAuthMethods: ['none', 'client_secret_basic', 'client_secret_post'],
+  clientAuthMethods: ['none', 'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt',
+    ...(tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : [])],
+  ...(tls && { discovery: { mtls_endpoint_aliases: aliases(certified.base) } }),
   enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
   issueRefreshToken: async () => true,
   expiresWithSession: async () => false,
@@ -46,6 +55,7 @@ const provider = new Provider(issuer, {
     deviceFlow,
     rpInitiatedLogout,
     pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: Boolean(options.requirePushed) },
+    ...(tls && { mTLS }),
     resourceIndicators: {
       enabled: Boolean(options.audience),
       defaultResource: () => options.audience,
@@ -66,6 +76,9 @@ provider.on('grant.error', (ctx, err) => {
   counts.invalidGrants += 1;
   if (ctx.oidc.entities.RefreshToken?.consumed) counts.reuses += 1;
 });
+provider.on('revocation.error', (ctx, err) => {
+  if (err.error === 'invalid_client') counts.invalidClients += 1;
+});
 provider.on('grant.revoked', () => { counts.familiesKilled += 1; });
 provider.on('server_error', (ctx, err) => { console.error(err); });
 
@@ -75,7 +88,7 @@ async function api(ctx) {
   counts.api += 1;
   const [, value] = /^Bearer +(\S+)$/i.exec(ctx.get('authorization')) ?? [];
   const token = value && await provider.AccessToken.find(value);
-  if (!token || token.isExpired) {
+  if (!token || token.isExpired || !presents(ctx, token)) {
     counts.apiRejected += 1;
     ctx.status = 401;
     ctx.set('WWW-Authenticate', `Bearer realm="api"${value ? ', error="invalid_token"' : ''}`);
@@ -148,5 +161,5 @@ provider.use(async (ctx, next) => {
   return next();
 });
 
-server.on('request', provider.callback());
-ready({ issuer });
+for (const { server } of new Set([plain, front, certified ?? plain])) server.on('request', provider.callback());
+ready({ issuer, ...(tls && { control: plain.base, certified: certified.base }) });
