@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type registration struct {
 	client
 	Algorithm string          `json:"token_endpoint_auth_signing_alg,omitempty"`
 	JWKS      json.RawMessage `json:"jwks,omitempty"`
+	JWKSURI   string          `json:"jwks_uri,omitempty"` // in place of JWKS
 	Subject   string          `json:"tls_client_auth_subject_dn,omitempty"`
 	Bound     bool            `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 }
@@ -68,26 +70,17 @@ func authMethods(ca tls.Certificate) []authMethod {
 			wrong: []proof{{name: "a secret", secret: mark.New(mark.ClientSecret)}}},
 		bySecret("client_secret_basic"), bySecret("client_secret_post"), bySharedKey(),
 	}
-	rsaKey, otherRSA := must(rsa.GenerateKey(rand.Reader, 2048)), must(rsa.GenerateKey(rand.Reader, 2048))
-	_, edKey := must2(ed25519.GenerateKey(rand.Reader))
-	_, otherEd := must2(ed25519.GenerateKey(rand.Reader))
+	rsaKeys := rsaKeys()
 	all = append(all,
-		byKey(clientauth.RS256, rsaKey, otherRSA, clientauth.PS256),
-		byKey(clientauth.PS256, rsaKey, otherRSA, clientauth.RS256),
+		byKey(clientauth.RS256, rsaKeys[0], rsaKeys[1], clientauth.PS256),
+		byKey(clientauth.PS256, rsaKeys[0], rsaKeys[1], clientauth.RS256),
 		byKey(clientauth.ES256, ecKey(), ecKey(), ""),
-		byKey(clientauth.EdDSA, edKey, otherEd, ""),
+		byKey(clientauth.EdDSA, edKey(), edKey(), ""),
 		byIssued(ca), bySelfSigned(), public8705(ca), boundJWT(ca))
 	for i := range all {
 		all[i].registered.ID = "by " + all[i].name // spaces have to be encoded
 	}
 	return all
-}
-
-func must2[A, B any](a A, b B, err error) (A, B) {
-	if err != nil {
-		panic(err)
-	}
-	return a, b
 }
 
 func bySecret(method string) authMethod {
@@ -201,6 +194,18 @@ func byCertificate(name string, cert tls.Certificate) proof {
 	return proof{name: name, auth: c, cert: c}
 }
 
+// rsaKeys are two that all tests share: it takes time to find one.
+var rsaKeys = sync.OnceValue(func() (keys [2]*rsa.PrivateKey) {
+	for i := range keys {
+		keys[i] = must(rsa.GenerateKey(rand.Reader, 2048))
+	}
+	return keys
+})
+
+func edKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte(rand.Text() + rand.Text())[:ed25519.SeedSize])
+}
+
 func ecKey() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
 
 func newCA() tls.Certificate {
@@ -249,7 +254,7 @@ func certificateJWKS(certs ...tls.Certificate) json.RawMessage {
 }
 
 // A tlsServer is an oidc-provider behind TLS, which knows the clients of
-// authMethods.
+// authMethods, and more.
 type tlsServer struct {
 	*server          // its back doors, in the clear
 	front     string // the issuer
@@ -258,12 +263,12 @@ type tlsServer struct {
 	methods   []authMethod
 }
 
-func startTLSServer(t *testing.T) *tlsServer {
+func startTLSServer(t *testing.T, more ...authMethod) *tlsServer {
 	t.Helper()
 	ca := newCA()
 	own := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, &ca)
-	w := &tlsServer{roots: x509.NewCertPool(), methods: authMethods(ca)}
+	w := &tlsServer{roots: x509.NewCertPool(), methods: append(authMethods(ca), more...)}
 	w.roots.AddCert(ca.Leaf)
 	var o struct {
 		serverOptions

@@ -36,6 +36,9 @@ const provider = new Provider(issuer, {
   cookies: { keys: [randomBytes(16).toString('hex')] },
   findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   scopes: scope.split(' '),
+  // What the provider hands over to fetch by keeps it from loopback addresses. The
+  // only one that it is told of here is a test's jwks_uri.
+  fetch: (url, { dispatcher, ...how }) => fetch(url, how),
   clientAuthMethods: ['none', 'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt',
     ...(tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : [])],
   ...(tls && { discovery: { mtls_endpoint_aliases: aliases(certified.base) } }),
@@ -131,7 +134,7 @@ const control = {
     return { user, family };
   },
 
-  // pass puts the provider's clock forward.
+  // pass puts the provider's clock forward, or back.
   pass: async ({ seconds }) => {
     const now = Date.now;
     Date.now = () => now() + seconds * 1000;
@@ -146,6 +149,7 @@ const control = {
 };
 
 provider.use(async (ctx, next) => {
+  ctx.set('Date', new Date(Date.now()).toUTCString()); // by the clock that pass puts forward
   if (ctx.path === '/api' || ctx.path.startsWith('/api/')) return api(ctx);
   if (ctx.path.startsWith('/interaction/')) return interact(provider, ctx);
   if (ctx.path.startsWith('/control/')) {
