@@ -23,7 +23,7 @@ func (w *tlsServer) method(name string) authMethod {
 // The server's clock is ten minutes ahead: no assertion is good then, and the
 // program says why. An assertion from the future this server takes.
 func TestWrongClock(t *testing.T) {
-	w := startTLSServer(t)
+	w := startTLSServer(t, 3600)
 	for _, name := range []string{"client_secret_jwt", "private_key_jwt, ES256"} {
 		t.Run("R7523-3: "+name, func(t *testing.T) {
 			x := w.in(t, w.method(name))
@@ -56,7 +56,7 @@ func TestKeysAtAnAddress(t *testing.T) {
 	defer keys.Close()
 	own := byKey(clientauth.ES256, first, second, "")
 	own.name, own.registered.ID, own.registered.JWKS, own.registered.JWKSURI = name, name, nil, keys.URL
-	w := startTLSServer(t, own)
+	w := startTLSServer(t, 3600, own)
 	t.Run("R7523-3: a key that is replaced", func(t *testing.T) {
 		x := w.in(t, w.method(name))
 		store := storage.NewMemory()

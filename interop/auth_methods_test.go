@@ -163,7 +163,8 @@ func public8705(ca tls.Certificate) authMethod {
 	}
 	return authMethod{name: "none, with a certificate", registered: registration{client: client{Method: "none"}, Bound: true},
 		right: beside("", newCertificate("anybody", &ca)),
-		wrong: []proof{beside("another certificate", newCertificate("anybody", &ca))}}
+		wrong: []proof{beside("another certificate", newCertificate("anybody", &ca)),
+			{name: "another one, not presented", auth: must(clientauth.NewCertificate(newCertificate("anybody", &ca))).With(nil)}}}
 }
 
 // boundJWT is a client with assertions, and with tokens that are bound to its
@@ -263,7 +264,7 @@ type tlsServer struct {
 	methods   []authMethod
 }
 
-func startTLSServer(t *testing.T, more ...authMethod) *tlsServer {
+func startTLSServer(t *testing.T, accessLifetime int, more ...authMethod) *tlsServer {
 	t.Helper()
 	ca := newCA()
 	own := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -275,7 +276,7 @@ func startTLSServer(t *testing.T, more ...authMethod) *tlsServer {
 		Clients []registration    `json:"clients"` // in place of those there
 		TLS     map[string]string `json:"tls"`
 	}
-	o.serverOptions = serverOptions{AccessLifetime: 3600, RefreshLifetime: 3600, Rotate: true}
+	o.serverOptions = serverOptions{AccessLifetime: accessLifetime, RefreshLifetime: 3600, Rotate: true}
 	for _, m := range w.methods {
 		o.Clients = append(o.Clients, m.registered)
 	}

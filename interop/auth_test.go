@@ -44,7 +44,12 @@ func authLayout() (layout, error) {
 // A session by each way in which a client can show which one it is: login, calls,
 // refreshes, what is refused, logout.
 func TestClientAuthentication(t *testing.T) {
-	w := startTLSServer(t)
+	w := startTLSServer(t, 3600)
+	for i, m := range w.methods {
+		if i >= len(authNames) || m.name != authNames[i] {
+			t.Fatalf("the table has no row for %s", m.name)
+		}
+	}
 	t.Run("R7523-3, R8705-2: by device code", func(t *testing.T) {
 		var ends []func() // of logins that wait together until they may poll
 		for _, m := range w.methods {
