@@ -125,19 +125,23 @@ func (w *wire) last(grantType string) url.Values {
 	return nil
 }
 
-// wantNew fails the test if an assertion was sent twice.
-func (w *wire) wantNew(t *testing.T) {
-	t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// wantNew fails the test unless each request had an assertion of its own, or
+// none if that is the client's way.
+func (x *authSubject) wantNew(sent *wire) {
+	x.t.Helper()
+	sent.mu.Lock()
+	defer sent.mu.Unlock()
+	signs := strings.HasSuffix(x.m.registered.Method, "_jwt")
 	seen := make(map[string]bool)
-	for _, form := range w.forms {
-		if a := form.Get("client_assertion"); a != "" {
-			if seen[a] {
-				t.Error("an assertion was sent twice")
-			}
-			seen[a] = true
+	for _, form := range sent.forms {
+		a := form.Get("client_assertion")
+		if signs != (a != "") {
+			x.t.Errorf("%s: a request has an assertion, or has none: %q", x.m.name, form.Get("grant_type"))
 		}
+		if seen[a] && a != "" {
+			x.t.Errorf("%s: an assertion was sent twice", x.m.name)
+		}
+		seen[a] = true
 	}
 }
 
@@ -242,7 +246,7 @@ func (x *authSubject) deviceLogin() (wait func()) {
 		} else if err := x.call(src, x.m.right); err != nil {
 			x.t.Errorf("%s: %v", x.m.name, err)
 		}
-		sent.wantNew(x.t)
+		x.wantNew(sent)
 	}
 }
 
@@ -281,7 +285,7 @@ func (x *authSubject) showRefresh() string {
 	if c := x.counts(); c.Refreshes != before.Refreshes+4 || c.TokenRequests != before.TokenRequests+5 || c.InvalidClients != before.InvalidClients {
 		x.t.Errorf("before %+v, then %+v; want a login and four refreshes, and nothing refused", before, c)
 	}
-	sent.wantNew(x.t)
+	x.wantNew(sent)
 	if len(spent) != 4 {
 		x.t.Errorf("four refreshes took %d refresh tokens", len(spent))
 	}
@@ -433,7 +437,7 @@ func (x *authSubject) showRenewal() string {
 }
 
 func (x *authSubject) showLogout() string {
-	src, _ := x.begin(nil)
+	src, sent := x.begin(nil)
 	tok := x.refreshed(src)
 	before := x.counts()
 	if err := src.Logout(x.t.Context()); err != nil {
@@ -446,5 +450,6 @@ func (x *authSubject) showLogout() string {
 	if c.Revocations != before.Revocations+1 || c.FamiliesKilled != before.FamiliesKilled+1 || c.InvalidClients != before.InvalidClients {
 		x.t.Errorf("before %+v, then %+v; want one revocation that ends the family", before, c)
 	}
+	x.wantNew(sent)
 	return "revoked; the access token then: " + x.probe(tok, x.m.right)
 }
