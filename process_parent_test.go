@@ -31,6 +31,8 @@ type procWorld struct {
 	as    *oauthtest.Server
 	setup procSetup
 	store freshtoken.Store
+
+	client *clientCert // that the programs show; nil: none
 }
 
 func newProcWorld(t *testing.T, o oauthtest.Options, place procPlace) *procWorld {
@@ -92,6 +94,7 @@ type procAccess struct {
 	AccessToken string        `json:"access_token"`
 	Issued      time.Time     `json:"issued"`
 	Lifetime    time.Duration `json:"lifetime_ns"`
+	Thumbprint  string        `json:"thumbprint"`
 }
 
 type procMark struct {

@@ -74,6 +74,7 @@ func (w *procWorld) show(client *clientCert) {
 	}
 	defer conn.Close()
 	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	w.client = client
 	w.setup.Roots = block("CERTIFICATE", conn.ConnectionState().PeerCertificates[0].Raw)
 	w.setup.Client = append(block("CERTIFICATE", client.leaf.Raw), block("PRIVATE KEY", key)...)
 }
@@ -107,6 +108,9 @@ func (k *killing) checkTargets(r procRecord, answered bool) {
 	if ok && !k.as.AccessAlive(got.AccessToken) && k.as.Alive(r.RefreshToken) {
 		k.t.Error("the stored token for a Target is dead")
 	}
+	if ok && k.client != nil && got.Thumbprint != k.client.auth.DescribeClient().Thumbprint {
+		k.t.Error("the stored token for a Target does not tell of the certificate that it was had with")
+	}
 }
 
 // Processes are killed at every point of a request for the access token of a
@@ -116,8 +120,8 @@ func TestKillTarget(t *testing.T) {
 	k := &killing{t: t, procWorld: newProcWorld(t, oauthtest.Options{}, procPlace{}), scope: "read"}
 	kills := max(*killN/3, len(killPlans))
 	ended := k.campaign(kills)
-	figures.Record(t, "processes.target.kills", fmt.Sprint(kills))
-	figures.Record(t, "processes.target.unavoidable", fmt.Sprint(ended))
+	figures.Record(t, "kills.target", fmt.Sprint(kills))
+	figures.Record(t, "kills.target.lost", fmt.Sprint(ended))
 	t.Run("twice", func(t *testing.T) { killTwice(t, "read", holdUnlocked) })
 }
 
@@ -140,6 +144,6 @@ func TestKillMutualTLS(t *testing.T) {
 			}
 		})
 	}
-	figures.Record(t, "processes.mtls.kills", fmt.Sprint(kills))
-	figures.Record(t, "processes.mtls.unavoidable", fmt.Sprint(ended))
+	figures.Record(t, "kills.mtls", fmt.Sprint(kills))
+	figures.Record(t, "kills.mtls.lost", fmt.Sprint(ended))
 }

@@ -77,7 +77,8 @@ func (h *torture) revoke() {
 
 // checkTargets looks at the access tokens in the store, as another program might
 // at any moment. Each is one that the server has issued for what it is stored
-// for, and the server takes it, or it has expired.
+// for, and the server takes it, or it has expired; and one that has been there
+// stays until then, if it is not replaced.
 func (h *torture) checkTargets() {
 	h.t.Helper()
 	r := h.record()
@@ -86,6 +87,11 @@ func (h *torture) checkTargets() {
 	}
 	if scope, ok := h.issuedFor(r.AccessToken); ok && scope != "read write" {
 		h.t.Errorf("generation %d: the session's own access token is for %q", r.Generation, scope)
+	}
+	known := h.known
+	h.known = knownTarget{r.ID, r.Derived[reading.String()]}
+	if known.id == r.ID && time.Now().Before(known.end()) && h.known.AccessToken == "" && !h.revoked[known.AccessToken] {
+		h.t.Errorf("generation %d: the token for a Target is gone, before its end", r.Generation)
 	}
 	for target, a := range r.Derived {
 		scope, ok := h.issuedFor(a.AccessToken)
@@ -96,11 +102,20 @@ func (h *torture) checkTargets() {
 			h.figures.targets++
 			continue
 		}
-		if now := time.Now(); now.Before(a.Issued.Add(a.Lifetime)) && !h.revoked[a.AccessToken] && !h.dead() {
-			h.t.Errorf("generation %d: the token for %q is dead, %s before its end", r.Generation, target, a.Issued.Add(a.Lifetime).Sub(now))
+		if now := time.Now(); now.Before(a.end()) && !h.revoked[a.AccessToken] && !h.dead() {
+			h.t.Errorf("generation %d: the token for %q is dead, %s before its end", r.Generation, target, a.end().Sub(now))
 		}
 	}
 }
+
+// knownTarget is the token for a Target that a session had in the store.
+type knownTarget struct {
+	id string // of the session
+	procAccess
+}
+
+// end is when the token expires.
+func (a procAccess) end() time.Time { return a.Issued.Add(a.Lifetime) }
 
 // issuedFor is the scope for which the server has issued an access token to the
 // session. ok is false if it has not, or by a login.

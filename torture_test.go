@@ -82,6 +82,7 @@ type torture struct {
 	losses []loss
 
 	revoked map[string]bool // access tokens that the test has revoked
+	known   knownTarget     // what was in the store when it was looked at last
 
 	mu      sync.Mutex // guards what follows
 	all     []*target
@@ -414,6 +415,7 @@ func (h *torture) fresh() {
 	h.freshOf(0)
 	if !h.hasEnded(h.id) {
 		h.edit(func(all map[string]json.RawMessage) { delete(all, "derived") })
+		h.known = knownTarget{}
 		h.freshOf(100)
 	}
 }
