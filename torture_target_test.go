@@ -85,8 +85,8 @@ func (h *torture) checkTargets() {
 	if r.ID != h.id || r.Ended != nil {
 		return
 	}
-	if scope, ok := h.issuedFor(r.AccessToken); ok && scope != "read write" {
-		h.t.Errorf("generation %d: the session's own access token is for %q", r.Generation, scope)
+	if i := h.issued(r.AccessToken); i.ID != 0 && i.Scope != "read write" {
+		h.t.Errorf("generation %d: the session's own access token is for %q", r.Generation, i.Scope)
 	}
 	known := h.known
 	h.known = knownTarget{r.ID, r.Derived[reading.String()]}
@@ -94,9 +94,8 @@ func (h *torture) checkTargets() {
 		h.t.Errorf("generation %d: the token for a Target is gone, before its end", r.Generation)
 	}
 	for target, a := range r.Derived {
-		scope, ok := h.issuedFor(a.AccessToken)
-		if !ok || scope != "read" || target != reading.String() {
-			h.t.Errorf("generation %d: the token for %q was issued: %v, for %q", r.Generation, target, ok, scope)
+		if i := h.issued(a.AccessToken); i.Scope != "read" || target != reading.String() {
+			h.t.Errorf("generation %d: the token for %q was issued: %v, for %q", r.Generation, target, i.ID != 0, i.Scope)
 		}
 		if h.as.AccessAlive(a.AccessToken) {
 			h.figures.targets++
@@ -117,16 +116,16 @@ type knownTarget struct {
 // end is when the token expires.
 func (a procAccess) end() time.Time { return a.Issued.Add(a.Lifetime) }
 
-// issuedFor is the scope for which the server has issued an access token to the
-// session. ok is false if it has not, or by a login.
-func (h *torture) issuedFor(token string) (scope string, ok bool) {
+// issued is the request that the server has answered with an access token; that
+// of a login had none.
+func (h *torture) issued(token string) oauthtest.Entry {
 	sum := oauthtest.Fingerprint(token)
 	for _, e := range h.as.LogOf(oauthtest.TokenEndpoint) {
 		if e.IssuedAccess == sum && e.Family == h.family && e.Outcome == oauthtest.Granted {
-			return e.Scope, true
+			return e
 		}
 	}
-	return "", false
+	return oauthtest.Entry{}
 }
 
 // dead reports whether the server has ended the session.
@@ -141,10 +140,9 @@ func (h *torture) checkNewest() {
 	h.t.Helper()
 	r := h.record()
 	a, ok := r.Derived[reading.String()]
-	log := h.as.LogOf(oauthtest.TokenEndpoint)
-	last := log[len(log)-1]
-	if !ok || last.IssuedAccess != oauthtest.Fingerprint(a.AccessToken) || last.NewGeneration != r.Generation || last.Scope != "read" {
-		h.t.Errorf("generation %d is stored, with a token for a Target: %v; the server's last answer had generation %d, for %q", r.Generation, ok, last.NewGeneration, last.Scope)
+	i := h.issued(a.AccessToken)
+	if !ok || i.NewGeneration != r.Generation || i.Scope != "read" {
+		h.t.Errorf("generation %d is stored, with a token for a Target: %v; that came with generation %d, for %q", r.Generation, ok, i.NewGeneration, i.Scope)
 	}
 	h.checkTargets()
 }
