@@ -50,7 +50,9 @@ func (c Config) RequestToken(ctx context.Context, form url.Values) (*oauth2.Toke
 	}
 	ctx, cancel := context.WithTimeout(ctx, grantTime)
 	defer cancel()
-	tok, err := newGrants(&c).request(ctx, maps.Clone(form))
+	own := make(url.Values) // the client's parameters are added
+	maps.Copy(own, form)
+	tok, err := newGrants(&c).request(ctx, own)
 	if err == nil {
 		if _, bad := takeApart(tok, time.Now()); bad != nil {
 			err = &RefreshError{Err: bad}

@@ -142,6 +142,11 @@ func TestRequestToken(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("no form at all", func(t *testing.T) {
+		if _, err := cfg.RequestToken(t.Context(), nil); err == nil {
+			t.Error("there is a token")
+		}
+	})
 	t.Run("without a token endpoint", func(t *testing.T) {
 		c := freshtoken.Config{OAuth2: new(oauth2.Config), Refresher: ownGrant{}}
 		if _, err := c.RequestToken(t.Context(), form); err == nil || !strings.Contains(err.Error(), "TokenURL") {
