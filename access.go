@@ -125,19 +125,23 @@ func (r *record) set(target string, a *access) {
 		r.Derived = make(map[string]*access)
 	}
 	r.Derived[target] = a
-	r.prune(target, a.Issued)
+	maps.DeleteFunc(r.Derived, func(other string, o *access) bool { return other != target && o.dead(a.Issued) })
 }
 
-// prune forgets what has expired, and the oldest ones of too many, but for one
-// target.
-func (r *record) prune(but string, now time.Time) {
-	maps.DeleteFunc(r.Derived, func(target string, a *access) bool { return target != but && a.dead(now) })
-	targets := slices.SortedFunc(maps.Keys(r.Derived), func(a, b string) int { return r.Derived[a].Issued.Compare(r.Derived[b].Issued) })
-	for i := 0; i < len(targets) && len(r.Derived) > maxDerived; i++ {
-		if targets[i] != but {
-			delete(r.Derived, targets[i])
-		}
+// kept returns r as it is stored: without the oldest of too many access tokens for
+// targets. The program goes on with those that it has: it would ask for each of
+// them again whenever it needs it.
+func (r *record) kept() *record {
+	if len(r.Derived) <= maxDerived {
+		return r
 	}
+	targets := slices.SortedFunc(maps.Keys(r.Derived), func(a, b string) int { return r.Derived[a].Issued.Compare(r.Derived[b].Issued) })
+	return r.with(func(c *record) {
+		c.Derived = maps.Clone(r.Derived)
+		for _, target := range targets[:len(targets)-maxDerived] {
+			delete(c.Derived, target)
+		}
+	})
 }
 
 // met returns r, which was read from the store, as this program goes on with it:

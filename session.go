@@ -173,7 +173,7 @@ var (
 
 // encode returns the record as bytes for a Store.
 func (r *record) encode() ([]byte, error) {
-	known, err := json.Marshal((*plain)(r))
+	known, err := json.Marshal((*plain)(r.kept()))
 	if err != nil || len(r.unknown) == 0 {
 		return known, err
 	}
