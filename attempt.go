@@ -166,7 +166,7 @@ func (s *Source) catchUp(why reason) (done bool, err error) {
 		// login may have been handed in before, and replaced since.
 		if t.unsaved && t.session.Ended == nil && (t.session.Generation > 1 || s.cfg.InsecureUnsaved) {
 			s.note(err)
-			return why == reasonSave, nil
+			return s.settled(why) // a Source of the session may not have shown anything yet
 		}
 		return true, s.storeFailed(err)
 	}
