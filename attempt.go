@@ -201,10 +201,10 @@ func (s *Source) settled(why reason) (done bool, err error) {
 		}
 	})
 	switch {
+	case why == reasonSave:
+		return true, s.sessionError()
 	case v.err != nil:
 		return true, v.err
-	case why == reasonSave:
-		return true, nil
 	case why == reasonDue:
 		return v.age(now) < v.due, nil
 	default:

@@ -185,6 +185,13 @@ func (s *Source) warn() {
 	t.warned = t.session.ID
 	t.warnedOf, _ = t.session.ends()
 	s.emit(EventExpiring, nil)
+	for _, each := range s.sharing() {
+		each.warned()
+	}
+}
+
+// warned has the view ask for no warning any more.
+func (s *Source) warned() {
 	for {
 		old := s.current.Load()
 		if old == nil {

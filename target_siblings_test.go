@@ -1,17 +1,99 @@
 package freshtoken_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
+// writing is a second Target of a session that has both scopes.
+var writing = freshtoken.Target{Scopes: []string{"write"}}
+
 // What one Source of a session learns takes from another no pause, and tells it
 // nothing that is not so.
 func TestForPauses(t *testing.T) {
+	askInTurn := func(w *world, n int, every time.Duration, all ...*freshtoken.Source) (last error) {
+		for range n {
+			for _, s := range all {
+				if _, err := s.Token(w.t.Context()); err == nil {
+					w.t.Error("there is a token")
+				} else {
+					last = err
+				}
+			}
+			time.Sleep(every)
+		}
+		return last
+	}
+	inBubble(t, "two Targets that are refused", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		w.as.Token.Always(oauthtest.Error(400, "invalid_scope"))
+		wantErr(t, askInTurn(w, 100, time.Second, w.target(src, reading), w.target(src, writing)), freshtoken.ErrNotGranted)
+		w.wantPosts(2)
+	})
+	inBubble(t, "one that is refused, beside others that are refreshed", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		d := w.target(src, freshtoken.Target{Resources: []string{"https://other.test"}})
+		w.as.Token.Next(oauthtest.Error(400, "invalid_target"))
+		for range 4 {
+			_, err := d.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrNotGranted)
+			if _, err := src.Refresh(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		w.wantPosts(5)
+		time.Sleep(time.Minute)
+		w.usable(d)
+	})
+	inBubble(t, "a client that the server does not accept", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		time.Sleep(2 * time.Hour)
+		w.as.Token.Always(oauthtest.Error(401, "invalid_client"))
+		askInTurn(w, 1000, time.Millisecond, src, w.target(src, reading))
+		if n := w.posts(); n > 10 {
+			t.Errorf("%d requests in a second", n)
+		}
+	})
+	inBubble(t, "a login ends them", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		w.as.Token.Next(oauthtest.Error(400, "invalid_scope"))
+		d := w.target(src, reading)
+		askInTurn(w, 1, 0, d)
+		if err := src.SetToken(t.Context(), w.as.Login("alice", "read")); err != nil {
+			t.Fatal(err)
+		}
+		w.usable(d)
+	})
+	inBubble(t, "a store that cannot be read is no session that is not there", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		w.scoped().Close()
+		f := w.faults()
+		src := w.source()
+		d := w.target(src, reading)
+		f.set(func(f *faulty) { f.load = failing(errDisk) })
+		for _, s := range []*freshtoken.Source{src, d, src, d} {
+			_, err := s.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrStore)
+			if errors.Is(err, freshtoken.ErrNoSession) || s.Status().State != freshtoken.StateUnknown {
+				t.Errorf("%v; %+v", err, s.Status())
+			}
+		}
+		f.set(func(f *faulty) { f.load = nil })
+		time.Sleep(time.Second)
+		w.usable(src)
+		w.usable(d)
+	})
 	inBubble(t, "the first token for a Target, while the store neither takes nor tells anything", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
 		f := w.faults()
@@ -38,5 +120,51 @@ func TestForPauses(t *testing.T) {
 			}
 		}
 		w.wantPosts(40)
+	})
+}
+
+// What a refresh for a Target tells of the session's life counts for the session's
+// own token at once.
+func TestForAndLifetimes(t *testing.T) {
+	inBubble(t, "the background goes on after a warning that was put off", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 24 * time.Hour, RefreshLifetime: 24 * time.Hour})
+		var r recorder
+		src := w.source(func(c *freshtoken.Config) { c.Background, c.OnEvent = true, r.receive })
+		if err := src.SetToken(t.Context(), with(w.as.Login("alice", "read"), map[string]any{"refresh_token_expires_in": 24 * 3600})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(12 * time.Hour)
+		w.usable(w.target(src, reading))
+		w.wantPosts(1)
+		time.Sleep(12*time.Hour - time.Minute)
+		w.wantPosts(2)
+		if n := r.count(freshtoken.EventExpiring); n != 0 {
+			t.Errorf("%d warnings", n)
+		}
+	})
+	inBubble(t, "KeepAlive keeps alive what is first told of so", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 30 * 24 * time.Hour, RefreshLifetime: time.Hour})
+		src := w.scoped(func(c *freshtoken.Config) { c.Background, c.KeepAlive = true, true })
+		w.usable(w.target(src, reading))
+		time.Sleep(24 * time.Hour)
+		w.as.RevokeAccess(w.token(src).AccessToken)
+		w.wantGet(src, "scope=read", 200)
+	})
+	inBubble(t, "one warning, whoever asks", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 24 * time.Hour, RefreshLifetime: 2 * time.Hour})
+		var r recorder
+		src := w.scoped(func(c *freshtoken.Config) { c.OnEvent = r.receive })
+		d := w.target(src, reading)
+		w.usable(d)
+		time.Sleep(2*time.Hour - 10*time.Minute)
+		for range 10 {
+			w.usable(d)
+			w.usable(src)
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if n := r.count(freshtoken.EventExpiring); n != 1 {
+			t.Errorf("%d warnings", n)
+		}
 	})
 }

@@ -25,14 +25,15 @@ type facts struct {
 	token  *oauth2.Token
 	header []string
 
-	id     string    // of the session
+	id     string    // of the session, if there is a token
 	issued int64     // wall clock, nanoseconds
 	base   time.Time // when elapsed time began to count, monotonic
 
 	// freshUntil is the age from which Token does not take the short way. It is
 	// due, the age at which a refresh is to be tried, or expire, the age at
-	// which the token is dead, while somebody is trying.
-	freshUntil, due, expire time.Duration
+	// which the token is dead, while somebody is trying. planned is what due was
+	// before anything put it off.
+	freshUntil, due, expire, planned time.Duration
 
 	// warn is the age at which it is time to tell that the session is about to end.
 	warn time.Duration
@@ -47,6 +48,11 @@ type facts struct {
 	// session fresh in the background starts one by itself at wake; zero: never.
 	err         error
 	retry, wake time.Time
+
+	// session and generation are those of the record that the view was made of;
+	// zero if there was none.
+	session    string
+	generation uint64
 }
 
 // glimpse is how long a look at both clocks holds, in running time. That the
@@ -102,20 +108,46 @@ func (s *Source) publish(old, v *view) bool {
 	return true
 }
 
+// stands reports whether err is still the answer to a caller, though the view is to
+// be replaced by one of r: others who share the session have got on with theirs.
+// What a server says of a target, it says of the whole session.
+func (v *view) stands(r *record, now time.Time) bool {
+	if !v.refuses(now) || v.session != r.ID {
+		return false
+	}
+	e := new(RefreshError)
+	return v.generation == r.Generation || errors.As(v.err, &e) && e.class == classTarget
+}
+
 // show publishes the session as it is now to all who share it, for s after
 // adjust, if any, has had its say. The turn is held.
 func (s *Source) show(adjust func(*view)) *view {
+	shown := s.display(adjust)
+	if s.inTurn.session == nil && !errors.Is(shown.err, ErrNoSession) {
+		return shown // nobody knows yet whether there is a session: the others look for themselves
+	}
 	for _, other := range s.sharing() {
+		if other == s {
+			continue
+		}
 		old := other.current.Load()
 		switch v := other.compose(old); {
-		case other == s:
-		case old != nil && v.token != nil && v.token == old.token && v.warn == old.warn && old.err == nil:
-			other.describeStatus(old) // its callers go on as they were
-		default:
+		case old == nil || v.token == nil || v.token != old.token || old.err != nil:
 			other.display(nil)
+		case v.planned == old.planned && v.warn == old.warn:
+			other.describeStatus(old) // its callers go on as they were
+		default: // the end of the session has moved
+			other.display(func(v *view) {
+				if v.token != old.token || v.planned != old.planned {
+					return
+				}
+				if v.due = old.due; !v.rejected {
+					v.freshUntil = min(v.due, v.warn)
+				}
+			})
 		}
 	}
-	return s.display(adjust)
+	return shown
 }
 
 // display is show for the callers of s.
@@ -146,6 +178,7 @@ func (s *Source) compose(old *view) *view {
 			v.expire = a.Lifetime
 			v.due = min(v.due, v.expire)
 		}
+		v.planned = v.due
 		v.freshUntil = min(v.due, v.warn)
 		if same := old != nil && old.token != nil && old.id == r.ID && old.token.AccessToken == a.AccessToken; same {
 			v.overBudget = old.overBudget
@@ -160,10 +193,16 @@ func (s *Source) compose(old *view) *view {
 			v.token, v.header = a.token(), []string{"Bearer " + a.AccessToken}
 		}
 	}
+	if r != nil {
+		v.session, v.generation = r.ID, r.Generation
+	}
 	now := time.Now()
-	if err := s.sessionError(); err != nil {
+	switch err := s.sessionError(); {
+	case err != nil:
 		v.err, v.retry = err, now.Add(glance)
-	} else if s.refreshable(r) {
+	case !v.usable(now) && old.stands(r, now):
+		v.err, v.retry, v.wake = old.err, old.retry, old.wake
+	case s.refreshable(r):
 		v.wake = now
 	}
 	return v
