@@ -408,5 +408,5 @@ func (s *Source) dueAge(r *record, a *access) time.Duration {
 	if !s.refreshable(r) {
 		return never
 	}
-	return min(refreshAge(a.Lifetime, s.cfg.Lead, a.RefreshIn, s.jitter), s.keepAge(r))
+	return min(refreshAge(a.Lifetime, s.cfg.Lead, a.RefreshIn, s.jitter), s.keepAge(r, a))
 }

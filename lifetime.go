@@ -143,12 +143,13 @@ func warningFor(life time.Duration) time.Duration {
 	return min(min(max(life/warningShare, minWarning), maxWarning), life/2)
 }
 
-// keepAge is the age of r's access token at which the refresh token is due for a
-// refresh, for the sake of its own life: before there is a warning. It is never
-// where a refresh has not put off the end before.
-func (s *Source) keepAge(r *record) time.Duration {
+// keepAge is the age of a, an access token of r, at which the refresh token is due
+// for a refresh, for the sake of its own life: before there is a warning. It is
+// never where a refresh has not put off the end before, and for a target where the
+// background sees to that.
+func (s *Source) keepAge(r *record, a *access) time.Duration {
 	end, life := r.RefreshLife.end(), r.RefreshLife
-	if !s.cfg.KeepAlive || s.target != "" || r.RefreshToken == "" || end.IsZero() || life.Fixed || life.Lasts < minKept {
+	if !s.cfg.KeepAlive || s.target != "" && s.cfg.Background || r.RefreshToken == "" || end.IsZero() || life.Fixed || life.Lasts < minKept {
 		return never
 	}
 	if grant := r.GrantLife.end(); !grant.IsZero() && !grant.After(end) {
@@ -156,7 +157,7 @@ func (s *Source) keepAge(r *record) time.Duration {
 	}
 	lead := min(2*warningFor(life.Lasts), life.Lasts*2/3)
 	lead -= time.Duration(s.jitter * float64(lead) / 10)
-	return end.Add(-lead).Sub(r.Issued)
+	return end.Add(-lead).Sub(a.Issued)
 }
 
 // warnAge is the age of a, an access token of r, at which it is time to warn of the

@@ -150,6 +150,21 @@ func TestForAndLifetimes(t *testing.T) {
 		w.as.RevokeAccess(w.token(src).AccessToken)
 		w.wantGet(src, "scope=read", 200)
 	})
+	inBubble(t, "KeepAlive without a background, where only a Target is asked for", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 30 * 24 * time.Hour, RefreshLifetime: time.Hour})
+		src := w.scoped(func(c *freshtoken.Config) { c.KeepAlive = true })
+		d := w.target(src, reading)
+		for range 24 * 12 {
+			w.usable(d)
+			time.Sleep(5 * time.Minute)
+		}
+		if _, err := src.Refresh(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+		if n := w.posts(); n > 50 {
+			t.Errorf("%d requests in a day", n)
+		}
+	})
 	inBubble(t, "one warning, whoever asks", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: 24 * time.Hour, RefreshLifetime: 2 * time.Hour})
 		var r recorder
