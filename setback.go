@@ -169,9 +169,7 @@ func (p *pause) failure(r *record) *RefreshError {
 // ended deals with a refresh token that the server has refused for good.
 func (s *Source) ended(r *record, e *RefreshError) error {
 	t := &s.inTurn
-	if stored, err := s.load(loadTime); err == nil && reconcile(r, !t.unsaved, stored) != keep && !stored.sameTokens(r) && !s.isDead(stored) {
-		s.adopt(stored) // a process that knows no lock was faster
-		_, err := s.settled(reasonNeed)
+	if done, err := s.overtaken(r); done {
 		return err
 	}
 	tomb := r.tombstone(ending{At: time.Now().UTC().Truncate(time.Second), Status: e.Status, Code: e.Code,
@@ -184,6 +182,18 @@ func (s *Source) ended(r *record, e *RefreshError) error {
 		t.unburied = true
 	}
 	return s.fail(e, glance)
+}
+
+// overtaken adopts what a process that knows no lock has stored while the server
+// refused r's refresh token. done says that there is something.
+func (s *Source) overtaken(r *record) (done bool, err error) {
+	stored, err := s.load(loadTime)
+	if err != nil || reconcile(r, !s.inTurn.unsaved, stored) == keep || stored.sameTokens(r) || s.isDead(stored) {
+		return false, nil
+	}
+	s.adopt(stored)
+	_, err = s.settled(reasonNeed)
+	return true, err
 }
 
 // fail shows callers that a refresh has failed, and keeps the Source from

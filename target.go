@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -169,6 +170,11 @@ func (e *RefreshError) aboutTarget() bool {
 // invalid_grant: some say so of a scope that nobody has consented to. Only a
 // refresh of the session's own says that it is over.
 func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time) error {
+	if e.class == classEnded {
+		if done, err := s.overtaken(r); done {
+			return err
+		}
+	}
 	s.put(r.with(func(c *record) {
 		c.Padding = ""
 		if interrupted.IsZero() {
@@ -180,6 +186,7 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 	})) // if that fails, there is a mark too many
 	if e.class != classRefused {
 		if err := s.root().refresh(); err != nil {
+			s.waitFor(err)
 			return err
 		}
 	}
@@ -194,6 +201,26 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 		d = backoff(s.refusals, s.random())
 	}
 	return s.fail(e, d)
+}
+
+// waitFor keeps callers of s from asking again before that makes sense for those of
+// the session's own token, whose refresh has failed with err: not every failure
+// leaves a pause in the record.
+func (s *Source) waitFor(err error) {
+	d := glance
+	if e := new(RefreshError); errors.As(err, &e) && e.RetryAfter > 0 {
+		d = e.RetryAfter
+	}
+	now := time.Now()
+	if s.current.Load().usable(now) {
+		s.postpone(d)
+		return
+	}
+	s.display(func(v *view) {
+		if v.err == nil {
+			v.err, v.retry = err, now.Add(d)
+		}
+	})
 }
 
 // superseded says that an access token was rejected after one for something else

@@ -1,14 +1,17 @@
 package freshtoken_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/oauthtest"
+	"golang.org/x/oauth2"
 )
 
 // writing is a second Target of a session that has both scopes.
@@ -182,4 +185,65 @@ func TestForAndLifetimes(t *testing.T) {
 			t.Errorf("%d warnings", n)
 		}
 	})
+}
+
+// A refusal that is of the session comes to light, and costs no more for a Target.
+func TestForAndRefusals(t *testing.T) {
+	inBubble(t, "a program that knows no lock was faster", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		d := w.target(src, reading)
+		var newer *oauth2.Token
+		w.as.Token.Next(oauthtest.Fault{Before: func(context.Context) error {
+			key := freshtoken.StoreKey(w.config())
+			data, err := w.store.Load(t.Context(), key)
+			if err != nil {
+				return err
+			}
+			newer = w.as.Login("alice", "read", "write")
+			return w.store.Save(t.Context(), key, freshtoken.EditRecord(data, func(r map[string]any) {
+				r["generation"] = 2
+				r["refresh_token"], r["access_token"] = newer.RefreshToken, newer.AccessToken
+				r["issued"] = time.Now()
+				delete(r, "mark")
+			}))
+		}, Status: 400, Body: `{"error":"invalid_grant"}`})
+		w.usable(d)
+		if got := w.token(src); got.AccessToken != newer.AccessToken {
+			t.Error("what the other program has stored is lost")
+		}
+		w.wantPosts(2)
+	})
+	inBubble(t, "the session was begun with another certificate", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		print := "old"
+		auth := func(c *freshtoken.Config) { c.ClientAuth = &presenting{&print} }
+		src := w.scoped(auth)
+		src.Close()
+		print = "new"
+		time.Sleep(2 * time.Hour)
+		src = w.source(auth)
+		d := w.target(src, reading)
+		w.as.Token.Always(oauthtest.InvalidGrant())
+		for range 100 {
+			if _, err := d.Token(t.Context()); err == nil {
+				t.Fatal("there is a token")
+			}
+			time.Sleep(time.Second)
+		}
+		if n := w.posts(); n > 4 {
+			t.Errorf("%d requests in 100 seconds", n)
+		}
+	})
+}
+
+// presenting is a client that presents a certificate.
+type presenting struct{ print *string }
+
+func (p *presenting) AuthenticateClient(context.Context, freshtoken.ClientRequest) (url.Values, error) {
+	return nil, nil
+}
+
+func (p *presenting) DescribeClient() freshtoken.ClientMethod {
+	return freshtoken.ClientMethod{Names: []string{"none"}, MutualTLS: true, Thumbprint: *p.print}
 }
