@@ -119,7 +119,7 @@ func (s *Source) joinStepUp(ctx context.Context, c *Challenge, a Authenticator) 
 			}
 			step := &stepUp{key: key, within: c.within()}
 			if v := s.current.Load(); v != nil {
-				step.before = v.id
+				step.before = v.session
 			}
 			l = s.startLogin(ctx, step, func(ctx context.Context, l *login) error { return s.askToStepUp(ctx, l, c, a) })
 		}
@@ -293,7 +293,7 @@ func (s *Source) replaceBy(ctx context.Context, tok *oauth2.Token, scopes []stri
 				return tell(ErrOtherAccount, "somebody else has logged in than the one whose session this is, which goes on as it was: log in as the same person, or log out first")
 			}
 		}
-		return s.setToken(g, issued)
+		return s.root().setToken(g, issued)
 	})
 }
 

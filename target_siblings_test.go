@@ -247,3 +247,43 @@ func (p *presenting) AuthenticateClient(context.Context, freshtoken.ClientReques
 func (p *presenting) DescribeClient() freshtoken.ClientMethod {
 	return freshtoken.ClientMethod{Names: []string{"none"}, MutualTLS: true, Thumbprint: *p.print}
 }
+
+// A login for what an API demands is the session's, whichever Source it was for.
+func TestForAndStepUp(t *testing.T) {
+	demand := &freshtoken.Challenge{Code: freshtoken.InsufficientScope, Scopes: []string{"admin"}}
+	admin := freshtoken.Target{Scopes: []string{"admin"}}
+	inBubble(t, "the event is the session's", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		var r recorder
+		d := w.target(w.scoped(func(c *freshtoken.Config) { c.OnEvent = r.receive }), admin)
+		_, err := d.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNotGranted)
+		tok, err := d.StepUp(t.Context(), demand, freshtoken.AuthenticatorFunc(func(_ context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
+			return w.as.Login("alice", cfg.OAuth2.Scopes...), nil
+		}))
+		if err != nil || tok.Extra("scope") != "admin" {
+			t.Fatalf("got %v, %v", tok != nil, err)
+		}
+		synctest.Wait()
+		for _, e := range r.events {
+			if e.Kind == freshtoken.EventLoggedIn && e.Target != "" {
+				t.Errorf("it is of %q", e.Target)
+			}
+		}
+	})
+	inBubble(t, "another program has had somebody log in, and there was no token for the Target", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		d := w.target(w.scoped(), admin)
+		_, err := d.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNotGranted)
+		if err := w.source().SetToken(t.Context(), w.as.Login("alice", "read", "write", "admin")); err != nil {
+			t.Fatal(err)
+		}
+		_, err = d.StepUp(t.Context(), demand, freshtoken.AuthenticatorFunc(func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
+			return nil, errors.New("somebody was asked")
+		}))
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
