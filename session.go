@@ -238,10 +238,11 @@ func (r *record) with(edit func(*record)) *record {
 func (r *record) loggedOut() bool { return r != nil && r.Ended != nil && r.Ended.LoggedOut }
 
 // tombstone returns the record that stays when the session is over. It has no
-// tokens, but knows those of the login if it sees them.
+// tokens, but knows those of the login if it sees them, and none of the members of
+// a newer program, which may be secrets.
 func (r *record) tombstone(e ending) *record {
 	return &record{Version: recordVersion, Binding: r.Binding, ID: r.ID, Generation: r.Generation, Started: r.Started,
-		Origin: r.Origin, OriginAccess: r.OriginAccess, Ended: &e, unknown: r.unknown}
+		Origin: r.Origin, OriginAccess: r.OriginAccess, Ended: &e}
 }
 
 // loggedOutAt is the tombstone of a session that Logout ends at a time.

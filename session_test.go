@@ -71,11 +71,20 @@ func TestRecordOfANewerProgram(t *testing.T) {
 		if r.AccessToken != "at" {
 			t.Errorf("the access token is %q: names were compared without case", r.AccessToken)
 		}
-		for _, rewritten := range []*record{r.marked(time.Now()), r.next(grant{access: "new"}, time.Now(), ""), r.tombstone(ending{})} {
+		for _, rewritten := range []*record{r.marked(time.Now()), r.next(grant{access: "new"}, time.Now(), "")} {
 			again, _ := rewritten.encode()
 			if !strings.Contains(string(again), `"dpop_key":{"kty":"EC"}`) {
 				t.Errorf("lost in %s", again)
 			}
+		}
+	})
+	t.Run("none survives the session", func(t *testing.T) {
+		r, err := decodeRecord([]byte(strings.Replace(string(data), "{", `{"dpop_key":{"kty":"EC"},`, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tomb, _ := r.tombstone(ending{}).encode(); strings.Contains(string(tomb), "dpop_key") {
+			t.Errorf("left: %s", tomb)
 		}
 	})
 	t.Run("a newer version is refused", func(t *testing.T) {
