@@ -266,7 +266,7 @@ func (s *Source) refresh() error {
 	if err != nil {
 		e := refreshErrorOf(err, r.RefreshToken != "")
 		e.hide(append(r.accessTokens(), r.RefreshToken, s.cfg.OAuth2.ClientSecret)...)
-		if foreign {
+		if foreign || r.Thumbprint != "" && s.thumbprint() == "" { // or without any
 			e.doubt()
 		}
 		if s.target != "" && e.aboutTarget() {

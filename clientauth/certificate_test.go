@@ -318,6 +318,18 @@ func TestForeignCertificate(t *testing.T) {
 			}
 			src.Close()
 
+			presented = nil
+			without := cfg
+			without.ClientAuth = nil
+			src = newSource(t, without)
+			if tok, err := src.Token(t.Context()); err == nil { // nobody knows yet that it is bound
+				_, err = src.Refresh(t.Context(), tok)
+				if !errors.As(err, &refused) || !refused.Uncertain || !errors.Is(err, freshtoken.ErrSessionEnded) {
+					t.Errorf("without a certificate: got %v", err)
+				}
+			}
+			src.Close()
+
 			presented = right.Leaf
 			cert.Renew(right)
 			src = newSource(t, cfg)
