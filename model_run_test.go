@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing/synctest"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
@@ -413,6 +414,7 @@ func (w *modelWorld) finish() {
 		w.h.End[account].Living = rec.alive() && w.as.Alive(rec.Refresh)
 	}
 	w.round(true)
+	synctest.Wait() // for refreshes that nobody waits for
 	for account := range modelAccounts {
 		rec := w.disk.record(account)
 		w.h.End[account].Record, w.h.End[account].Alive = rec, w.as.Alive(rec.Refresh) && w.as.AccessAlive(rec.Access)
