@@ -174,8 +174,8 @@ func (r *record) met(known *record, now time.Time) *record {
 			chosen := choose(a, known.of(target))
 			c.Derived[target] = &chosen
 		}
-		if known == nil {
-			return
+		if known == nil || len(r.Derived) < maxDerived {
+			return // what is missing was rejected, or is older than any record that has it
 		}
 		for target, k := range known.Derived {
 			if r.Derived[target] == nil && !k.dead(now) {

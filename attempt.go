@@ -231,6 +231,9 @@ func (s *Source) refresh() error {
 			return err
 		}
 	}
+	if err, left := s.refusal.stands(r, now); err != nil {
+		return s.stay(err, left)
+	}
 	marked := r.marked(now)
 	a := r.of(s.target)
 	foreign := s.foreign(a)
@@ -356,7 +359,7 @@ func (s *Source) salvageable(r *record, err error) error {
 // cannot be saved, it is used all the same: the old refresh token is spent.
 func (s *Source) succeeded(next *record) error {
 	t := &s.inTurn
-	t.misfits, s.refusals = 0, 0
+	t.misfits, s.refusal = 0, targetRefusal{}
 	t.session, t.unsaved = next, true
 	s.note(nil)
 	err := s.put(next)

@@ -35,9 +35,10 @@ type Source struct {
 	current atomic.Pointer[view]
 	_       [cacheLines]byte
 
-	flights  singleflight.Group
-	refusals int    // of requests for its target, in a row; the turn guards it
-	status   Status // guarded by mu
+	flights singleflight.Group
+	refusal targetRefusal // of its target, since the last success; the turn guards it
+	beyond  bool          // Target.BeyondLogin; guarded by mu
+	status  Status        // guarded by mu
 }
 
 // shared is what all Sources of one session have in common.
@@ -251,6 +252,9 @@ func (s Status) MarshalJSON() ([]byte, error) {
 func (s Status) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("state", string(s.State)), slog.String("session", s.Session),
 		slog.Uint64("generation", s.Generation), slog.Time("expiry", s.Expiry), slog.Bool("persisted", s.Persisted)}
+	if s.Target != "" {
+		attrs = append(attrs, slog.String("target", s.Target))
+	}
 	if !s.RefreshExpiry.IsZero() {
 		attrs = append(attrs, slog.Time("refresh_expiry", s.RefreshExpiry))
 	}

@@ -28,6 +28,11 @@ type Target struct {
 	// absolute URIs, which have no fragment (RFC 8707 section 2). Nil: what
 	// Config.RefreshParams says, or else what the server chooses.
 	Resources []string
+
+	// BeyondLogin leaves it to the server whether the session has the Scopes,
+	// though no login has asked for them: for servers whose refresh tokens are
+	// good for other APIs, too, as Microsoft's are. It tells no Targets apart.
+	BeyondLogin bool
 }
 
 // String returns t in the form of a query, sorted: two that ask for the same
@@ -96,10 +101,11 @@ func (s *Source) For(t Target) (*Source, error) {
 	defer s.mu.Unlock()
 	for _, known := range s.sources {
 		if known.target == name {
+			known.beyond = known.beyond || t.BeyondLogin
 			return known, nil
 		}
 	}
-	d := &Source{shared: s.shared, target: name, params: t.params(),
+	d := &Source{shared: s.shared, target: name, params: t.params(), beyond: t.BeyondLogin,
 		status: Status{State: StateUnknown, Session: s.cfg.Session, Target: name}}
 	if s.closed {
 		d.current.Store(closedView())
@@ -139,13 +145,16 @@ func (s *Source) ungranted(r *record) *RefreshError {
 	}
 	scope, _ := endpoint.Text(r.Extra["scope"])
 	granted := append(strings.Fields(scope), s.cfg.OAuth2.Scopes...)
-	if len(granted) == 0 {
+	s.mu.Lock()
+	beyond := s.beyond
+	s.mu.Unlock()
+	if len(granted) == 0 || beyond {
 		return nil
 	}
 	for wanted := range strings.FieldsSeq(s.params.Get("scope")) {
 		if !slices.Contains(granted, wanted) {
 			return &RefreshError{class: classTarget, Err: tell(ErrNotGranted,
-				"the scope %q was not asked for when the session began: add it to Config.OAuth2.Scopes, and log in again", wanted)}
+				"the scope %q was not asked for when the session began: add it to Config.OAuth2.Scopes, and log in again, or set BeyondLogin of the Target if the server gives it all the same", wanted)}
 		}
 	}
 	return nil
@@ -165,62 +174,97 @@ func (e *RefreshError) aboutTarget() bool {
 	return false
 }
 
+// A targetRefusal keeps a target from being asked for again too soon. Unlike a pause, it
+// is no matter of the session, and not stored.
+type targetRefusal struct {
+	err     error
+	session string // its ID: another one may have more
+	until   time.Time
+	count   int // in a row
+}
+
+// stands returns the refusal's error if a target is not to be asked for by r now,
+// and for how much longer.
+func (f *targetRefusal) stands(r *record, now time.Time) (err error, left time.Duration) {
+	if f.err == nil || f.session != r.ID || !now.Before(f.until) {
+		return nil, 0
+	}
+	return f.err, f.until.Sub(now)
+}
+
 // targetFailed deals with an attempt for a target that the server has refused. r
 // is the marked record. The server may mean the target alone, even where it says
 // invalid_grant: some say so of a scope that nobody has consented to. Only a
-// refresh of the session's own says that it is over.
+// refresh of the session's own says that it is over, and is asked for where the
+// refusal may mean that; some servers say so in no clear words.
 func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time) error {
 	if e.class == classEnded {
 		if done, err := s.overtaken(r); done {
 			return err
 		}
 	}
+	s.refusal.count++
+	named := e.class != classRefused || slices.Contains(targetCodes, e.Code)
+	doubtful := e.class != classRefused || !named && s.refusal.count >= maxRefusals
 	s.put(r.with(func(c *record) {
 		c.Padding = ""
 		if interrupted.IsZero() {
 			c.Mark = nil
 		}
-		if e.class != classRefused {
-			c.Pause = nil // the server is there, and is asked once more
+		if doubtful {
+			c.Pause = r.Pause.over() // the server is there, and is asked once more
 		}
 	})) // if that fails, there is a mark too many
-	if e.class != classRefused {
+	if doubtful {
 		if err := s.root().refresh(); err != nil {
-			s.waitFor(err)
-			return err
+			d := glance // not every failure leaves a pause in the record
+			if e := new(RefreshError); errors.As(err, &e) && e.RetryAfter > 0 {
+				d = e.RetryAfter
+			}
+			s.refusal.err, s.refusal.session, s.refusal.until = err, r.ID, time.Now().Add(d)
+			return s.stay(err, d)
 		}
 	}
-	named := e.class != classRefused || slices.Contains(targetCodes, e.Code)
+	if doubtful {
+		s.refusal.count = -maxRefusals // it is the target: for a while, nobody asks so soon
+	}
 	e.class, e.ended, e.Uncertain, e.foreign, e.Temporary = classTarget, false, false, false, false
-	s.refusals++
 	d := uncertainPause
 	switch {
 	case named:
 		e.Err = tell(ErrNotGranted, "check the Target: a login may have to ask for what it names, and the server to know it")
-	case s.refusals < maxRefusals:
-		d = backoff(s.refusals, s.random())
+	case s.refusal.count > 0:
+		d = backoff(s.refusal.count, s.random())
 	}
+	s.refusal.err, s.refusal.session, s.refusal.until = e, r.ID, time.Now().Add(d)
 	return s.fail(e, d)
 }
 
-// waitFor keeps callers of s from asking again before that makes sense for those of
-// the session's own token, whose refresh has failed with err: not every failure
-// leaves a pause in the record.
-func (s *Source) waitFor(err error) {
-	d := glance
-	if e := new(RefreshError); errors.As(err, &e) && e.RetryAfter > 0 {
-		d = e.RetryAfter
+// over returns p, which may be nil, as one that has passed. What has failed is still
+// counted; but that an answer was lost is no reason any more to spare the server.
+func (p *pause) over() *pause {
+	if p == nil || p.Class == classUnknown {
+		return nil
 	}
+	passed := *p
+	passed.Until = p.From
+	return &passed
+}
+
+// stay tells callers of s for a while why there is no newer token. One that is good
+// stays in use.
+func (s *Source) stay(err error, d time.Duration) error {
 	now := time.Now()
 	if s.current.Load().usable(now) {
 		s.postpone(d)
-		return
+		return err
 	}
 	s.display(func(v *view) {
 		if v.err == nil {
 			v.err, v.retry = err, now.Add(d)
 		}
 	})
+	return err
 }
 
 // superseded says that an access token was rejected after one for something else
@@ -228,8 +272,12 @@ func (s *Source) waitFor(err error) {
 func (s *Source) superseded(rejected *view) error {
 	for _, other := range s.sharing() {
 		if v := other.current.Load(); other != s && v != nil && v.token != nil && v.id == rejected.id && v.issued > rejected.issued {
-			return fmt.Errorf("the session has got a newer access token since, for something else (%q): "+
-				"if this goes on, the server lets only the newest one live, and one Target has to do for both", other.target)
+			what := "for all that the login was granted"
+			if other.target != "" {
+				what = fmt.Sprintf("for %q", other.target)
+			}
+			return fmt.Errorf("the session has got a newer access token since, %s: "+
+				"if this goes on, the server lets only the newest one live, and one Target has to do for both", what)
 		}
 	}
 	return nil

@@ -1,9 +1,12 @@
 package freshtoken_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -249,6 +252,25 @@ func TestBadTargets(t *testing.T) {
 	w.wantPosts(0)
 }
 
+// telling has requests for a target say so in a header.
+type telling struct{ http.RoundTripper }
+
+func (l telling) RoundTrip(req *http.Request) (*http.Response, error) {
+	data, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	req.Body.Close()
+	form, err := url.ParseQuery(string(data))
+	if err != nil {
+		return nil, err
+	}
+	again := req.Clone(req.Context())
+	again.Body = io.NopCloser(bytes.NewReader(data))
+	again.Header.Set("X-Scope", form.Get("scope"))
+	return l.RoundTripper.RoundTrip(again)
+}
+
 // A Target that the session does not cover costs the session nothing.
 func TestNotGranted(t *testing.T) {
 	admin := freshtoken.Target{Scopes: []string{"admin"}}
@@ -274,6 +296,26 @@ func TestNotGranted(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantGet(d, "scope=admin", 200)
+	})
+	inBubble(t, "a server that gives more than the login was granted is asked if it is said to", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		d := w.target(src, admin)
+		_, err := d.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNotGranted)
+		w.wantPosts(0)
+		beyond := admin
+		beyond.BeyondLogin = true
+		if again := w.target(src, beyond); again != d {
+			t.Error("another Source")
+		}
+		time.Sleep(time.Minute)
+		_, err = d.Token(t.Context())
+		wantErr(t, err, freshtoken.ErrNotGranted)
+		if e := refreshError(t, err); e.Code != "invalid_scope" {
+			t.Errorf("got %#v", e)
+		}
+		w.wantPosts(1)
 	})
 	inBubble(t, "another program has somebody log in", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
@@ -322,21 +364,58 @@ func TestNotGranted(t *testing.T) {
 	}
 	inBubble(t, "the server refuses without saying why", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
-		src := w.scoped()
+		src := w.scoped(func(c *freshtoken.Config) { c.HTTPClient = &http.Client{Transport: telling{c.HTTPClient.Transport}} })
 		d := w.target(src, reading)
-		w.as.Token.Always(oauthtest.Error(400, "invalid_request"))
-		for range 200 {
+		w.as.Token.Func(func(r *http.Request, _ int) oauthtest.Fault {
+			if r.Header.Get("X-Scope") != "" {
+				return oauthtest.Error(400, "invalid_request")
+			}
+			return oauthtest.Fault{}
+		})
+		for range 1000 {
 			if _, err := d.Token(t.Context()); err == nil || errors.Is(err, freshtoken.ErrSessionEnded) || errors.Is(err, freshtoken.ErrNotGranted) {
 				t.Fatalf("got %v", err)
 			}
 			time.Sleep(time.Second)
 		}
-		if n := w.posts(); n < 3 || n > 6 {
+		if n := w.posts(); n < 5 || n > 12 {
 			t.Errorf("%d requests", n)
 		}
-		w.as.Token.Clear()
-		time.Sleep(2 * time.Hour)
 		w.usable(src)
+	})
+	inBubble(t, "a server that never says clearly that a session is over: who uses a target alone is told all the same", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		d := w.target(src, reading)
+		w.as.Token.Always(oauthtest.Error(400, "invalid_request"))
+		var err error
+		for range 20 {
+			if _, err = d.Token(t.Context()); errors.Is(err, freshtoken.ErrSessionEnded) {
+				break
+			}
+			time.Sleep(time.Minute)
+		}
+		wantErr(t, err, freshtoken.ErrSessionEnded)
+		if e := refreshError(t, err); !e.Uncertain {
+			t.Errorf("got %#v", e)
+		}
+	})
+	inBubble(t, "a refusal lasts, whether or not an API rejects the token that there is", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.scoped()
+		d := w.target(src, reading)
+		w.usable(d)
+		time.Sleep(59 * time.Minute) // it is due
+		w.as.Token.Next(oauthtest.Error(400, "invalid_scope"))
+		tok := w.token(d)
+		w.wantPosts(2)
+		if _, err := d.Refresh(t.Context(), tok); !errors.Is(err, freshtoken.ErrNotGranted) {
+			t.Errorf("got %v", err)
+		}
+		w.wantPosts(2)
+		time.Sleep(5 * time.Minute)
+		w.usable(d)
+		w.wantPosts(3)
 	})
 	inBubble(t, "a server that says invalid_grant of a scope does not end the session", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
