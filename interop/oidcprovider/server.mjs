@@ -9,7 +9,7 @@
 // issuer speaks TLS, and a port beside it asks for the certificates of clients:
 // see certificates.mjs. What it says then has the addresses of that, {certified},
 // and of the back doors, {control}.
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 import { counts, listen, options, read, ready } from '../harness.mjs';
 import { aliases, mTLS, presents } from './certificates.mjs';
@@ -21,7 +21,10 @@ const { tls } = options;
 const [front, certified] = tls ? [await listen(tls), await listen({ ...tls, requestCert: true, rejectUnauthorized: false })] : [plain];
 const issuer = front.base;
 
-const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+// By way of PEM: Node.js 20 may wait for itself for ever when it writes a key down
+// as a JWK that it has just made, and collects garbage meanwhile.
+const { privateKey: pem } = generateKeyPairSync('ec', { namedCurve: 'P-256', privateKeyEncoding: { type: 'pkcs8', format: 'pem' } });
+const privateKey = createPrivateKey(pem);
 const provider = new Provider(issuer, {
   clients: options.clients.map((client) => ({
     redirect_uris: ['http://127.0.0.1/callback'],
