@@ -395,7 +395,9 @@ func (s *Source) write(kind StepKind, r *record) error {
 	}
 	if t.unsaved && t.saveFailures > 0 {
 		s.emit(EventPersisted, nil)
-		s.note(nil)
+		if errors.Is(s.Status().LastError, ErrStore) {
+			s.note(nil) // what a refresh has failed of since is still so
+		}
 	}
 	t.unsaved = false
 	return nil
