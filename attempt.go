@@ -231,7 +231,7 @@ func (s *Source) refresh() error {
 			return err
 		}
 	}
-	if err, left := s.refusal.stands(r, now); err != nil {
+	if left, err := s.refusal.stands(r, now); err != nil {
 		return s.stay(err, left)
 	}
 	marked := r.marked(now)

@@ -185,11 +185,11 @@ type targetRefusal struct {
 
 // stands returns the refusal's error if a target is not to be asked for by r now,
 // and for how much longer.
-func (f *targetRefusal) stands(r *record, now time.Time) (err error, left time.Duration) {
+func (f *targetRefusal) stands(r *record, now time.Time) (left time.Duration, err error) {
 	if f.err == nil || f.session != r.ID || !now.Before(f.until) {
-		return nil, 0
+		return 0, nil
 	}
-	return f.err, f.until.Sub(now)
+	return f.until.Sub(now), f.err
 }
 
 // targetFailed deals with an attempt for a target that the server has refused. r
