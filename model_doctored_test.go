@@ -320,6 +320,19 @@ func TestModelChecksFail(t *testing.T) {
 		{"an older record is written, since clocks say that the login is older", "", func(h *modelHistory) { goBack(h); h.Mode.Clocks = true }},
 		{"a backup is taken up after the end of its session", "never back", func(h *modelHistory) { again(h, 1, "rt-2-1-x") }},
 		{"a backup is taken up by who has handed in its token since", "", func(h *modelHistory) { again(h, 1, "rt-1-1-x") }},
+		{"a backup of a refreshed session is taken up by who has handed in the token that it began with", "", func(h *modelHistory) {
+			again(h, 1, "rt-1-1-x")
+			h.Saves[2].Is, h.Saves[3].Is = h.Saves[1].Is, h.Saves[1].Is
+		}},
+		{"a backup is taken up by who has handed in a later token", "never back", func(h *modelHistory) { again(h, 1, "rt-1-2-x") }},
+		{"an older record is written by who has had another login, and then handed in its token", "", func(h *modelHistory) {
+			goBack(h)
+			h.Calls = append(h.Calls, modelCall{Proc: 1, Kind: "login", Given: "rt-1-1-x", From: when(82), To: when(83), Err: freshtoken.ErrNotPersisted})
+		}},
+		{"an older record is written by who has handed in its token, and had no other login", "never back", func(h *modelHistory) {
+			goBack(h)
+			h.Calls[len(h.Calls)-1].Given = "rt-1-1-x"
+		}},
 		{"a backup is taken up since somebody else has handed in its token", "never back", func(h *modelHistory) { again(h, 2, "rt-1-1-x") }},
 		{"a backup kills a session", "", func(h *modelHistory) {
 			h.Saves = append(h.Saves, modelSave{When: when(75), Is: h.Saves[0].Is, By: "backup"}, modelSave{Proc: 2, When: when(79), Is: h.Saves[0].Is})

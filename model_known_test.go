@@ -85,7 +85,7 @@ func (h *modelHistory) checkBack(bad report) {
 				case !l.saved && l.is.alive() && (over[l.is.ID] || same && l.is.Generation < known.Generation):
 					continue // it knows better
 				case !l.saved || !l.is.alive() || !same && !over[l.is.ID]:
-				case !over[l.is.ID] && known.Ended && h.asked(b.Proc, account, l.is.Refresh, learned, l.when):
+				case !over[l.is.ID] && (known.Ended || h.replaced(b.Proc, account, l.is.family(), learned, l.when)) && h.resumed(b.Proc, account, l.is, learned, l.when):
 				case !over[l.is.ID] && h.Mode.Clocks && h.replaced(b.Proc, account, l.is.family(), learned, l.when):
 				case over[l.is.ID], known.Ended && l.is.Generation < known.Generation:
 					bad("p%d saved %v at %v, and knew that the session was over", b.Proc, l.is, h.at(l.when))
@@ -115,6 +115,15 @@ func (h *modelHistory) replaced(proc, account, family int, from, to moment) bool
 func (h *modelHistory) asked(proc, account int, refresh string, from, to moment) bool {
 	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
 		return c.Kind == "login" && c.Proc == proc && c.Account == account && c.Given == refresh && c.To.Seq > from.Seq && c.From.Seq < to.Seq
+	})
+}
+
+// resumed is asked for a record of the session that began with what was handed in,
+// however often that has been refreshed.
+func (h *modelHistory) resumed(proc, account int, r modelRecord, from, to moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Kind == "login" && c.Proc == proc && c.Account == account && familyOf(c.Given) == r.family() &&
+			generationOf(c.Given) <= generationOf(r.Refresh) && c.To.Seq > from.Seq && c.From.Seq < to.Seq
 	})
 }
 

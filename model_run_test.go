@@ -401,19 +401,19 @@ func (w *modelWorld) finish() {
 			break
 		}
 	}
-	w.round(false)
+	w.round("")
 	time.Sleep(w.plan.server.AccessLifetime + time.Second)
 	if w.plan.mode.Backups || w.plan.mode.Forks || w.plan.mode.Late {
 		// Who knows more than the store says so now, and who knows less finds
 		// out.
-		w.round(true)
+		w.round("token")
 		time.Sleep(w.plan.server.AccessLifetime + time.Second)
 	}
 	for account := range modelAccounts {
 		rec := w.disk.record(account)
 		w.h.End[account].Living = rec.alive() && w.as.Alive(rec.Refresh)
 	}
-	w.round(true)
+	w.round("final")
 	synctest.Wait() // for refreshes that nobody waits for
 	for account := range modelAccounts {
 		rec := w.disk.record(account)
@@ -444,8 +444,8 @@ func (w *modelWorld) idle() {
 }
 
 // round has every process use every account: the API first, which finds tokens
-// that are dead though nobody said so. In the final round they take turns.
-func (w *modelWorld) round(final bool) {
+// that are dead though nobody said so. With a last thing to do, they take turns.
+func (w *modelWorld) round(last string) {
 	for _, p := range w.slots {
 		if p == nil {
 			continue
@@ -456,14 +456,14 @@ func (w *modelWorld) round(final bool) {
 			}
 			w.users.Go(func() {
 				w.ask(src, modelStep{do: "get"})
-				if final {
+				if last != "" {
 					if w.plan.mode.Clocks { // one that is behind takes what it found in the store, for its replay, for fresh
 						w.ask(src, modelStep{do: "get"})
 					}
-					w.ask(src, modelStep{do: "final"})
+					w.ask(src, modelStep{do: last})
 				}
 			})
-			if final {
+			if last != "" {
 				w.users.Wait()
 			}
 		}
