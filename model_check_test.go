@@ -133,11 +133,11 @@ func (h *modelHistory) again(family int, since, until moment) bool {
 }
 
 // replacedInMemory reports whether the process of c, a login, had had another
-// login since, or had learned that the session was over, neither of which it may
-// have been able to save.
+// login since, or had learned that the session was over, at the latest while c
+// waited for its turn, neither of which it may have been able to save.
 func (h *modelHistory) replacedInMemory(c modelCall, since moment) bool {
 	over := func(e modelEvent) bool {
-		return e.Proc == c.Proc && e.Account == c.Account && e.Kind == freshtoken.EventSessionEnded && !e.At.Before(since.At) && !e.At.After(c.From.At)
+		return e.Proc == c.Proc && e.Account == c.Account && e.Kind == freshtoken.EventSessionEnded && !e.At.Before(since.At) && !e.At.After(c.To.At)
 	}
 	return h.Mode.disk() && (slices.ContainsFunc(h.Events, over) || slices.ContainsFunc(h.Calls, func(in modelCall) bool {
 		return in.Kind == "login" && in.Proc == c.Proc && in.Account == c.Account && familyOf(in.Given) != familyOf(c.Given) &&
