@@ -16,7 +16,7 @@ const (
 	EventLoggedOut     EventKind = "logged_out"     // Logout ended it here, or another process did
 	EventRefreshed     EventKind = "refreshed"      // the server issued new tokens to this Source
 	EventAdopted       EventKind = "adopted"        // another process has stored newer tokens, now used here
-	EventRejected      EventKind = "rejected"       // an API rejected the access token before its time
+	EventRejected      EventKind = "rejected"       // an API rejected the access token before its time; Err, if any, tells of a newer one for another Target
 	EventOverBudget    EventKind = "over_budget"    // an API rejects new tokens too; no further refresh for now
 	EventRefreshFailed EventKind = "refresh_failed" // Err tells why; tokens that are still valid stay in use
 	EventSessionEnded  EventKind = "session_ended"  // only a new login helps
