@@ -228,6 +228,11 @@ func TestModelChecksFail(t *testing.T) {
 			reuse(h, 70, 80)
 			h.Saves[2].Is = h.Saves[0].Is
 		}},
+		{"a rejected token is handed out after the end of its session, and another is put back, and overruled", "", func(h *modelHistory) {
+			reuse(h, 70, 80)
+			h.Saves[2].Is = h.Saves[0].Is
+			h.Saves = append(h.Saves, modelSave{Proc: 2, When: when(85), Was: h.Saves[0].Is, Is: h.Saves[1].Is})
+		}},
 		{"a token signs after a 401", "known dead", func(h *modelHistory) {
 			h.Signs = append(h.Signs, modelSign{Proc: 1, Access: "at-1-2-x", From: when(50), To: when(51), Status: 401})
 		}},

@@ -63,11 +63,21 @@ func (l *modelLook) left(access string) bool {
 }
 
 // wrote reports whether in a time somebody else has written an access token to
-// the store.
+// the store; or an older one of its session, and then another process, which knew
+// better, this one.
 func (h *modelHistory) wrote(account int, access string, from, to moment) bool {
-	return slices.ContainsFunc(h.Saves, func(v modelSave) bool {
-		return v.By != "" && v.Account == account && (v.Is.Access == access || v.Is.Narrow == access) && v.When.Seq > from.Seq && v.When.Seq < to.Seq
-	})
+	is := func(v modelSave) bool { return v.Is.Access == access || v.Is.Narrow == access }
+	restored := false
+	for _, v := range h.Saves {
+		if v.Account != account || v.When.Seq <= from.Seq || v.When.Seq >= to.Seq {
+			continue
+		}
+		if is(v) && (v.By != "" || restored) {
+			return true
+		}
+		restored = restored || v.By != "" && v.Is.alive() && v.Is.family() == familyOf(access)
+	}
+	return false
 }
 
 // checkBack: no process goes back to an older record than the newest that it has
