@@ -43,23 +43,27 @@ func (h *modelHistory) looks(proc, account int) []modelLook {
 // knowledge for ever: a record of the same generation that somebody puts back is
 // tried once more.
 func (h *modelHistory) back(proc, account int, access string, since, to moment) bool {
+	ids := map[string]bool{} // of the sessions that had the token
+	for _, v := range h.Saves {
+		ids[v.Is.ID] = ids[v.Is.ID] || v.Account == account && v.Is.alive() && (v.Is.Access == access || v.Is.Narrow == access)
+	}
 	var last *modelLook // before since
 	for _, l := range h.looks(proc, account) {
 		switch {
 		case l.when.Seq >= to.Seq:
 		case l.when.Seq < since.Seq:
 			last = &l
-		case l.left(access) && h.wrote(account, access, since, to):
+		case l.left(ids) && h.wrote(account, access, since, to):
 			return true
 		}
 	}
-	return last != nil && last.left(access) && h.wrote(account, access, last.when, to)
+	return last != nil && last.left(ids) && h.wrote(account, access, last.when, to)
 }
 
-// left reports whether who sees l has no session any more that has an access
-// token.
-func (l *modelLook) left(access string) bool {
-	return !l.is.Exists || l.is.Ended && !l.is.LoggedOut || l.is.alive() && l.is.family() != familyOf(access)
+// left reports whether who sees l has no session any more of those with some IDs.
+// Another login with the same token is another session.
+func (l *modelLook) left(ids map[string]bool) bool {
+	return !l.is.Exists || l.is.Ended && !l.is.LoggedOut || l.is.alive() && !ids[l.is.ID]
 }
 
 // wrote reports whether in a time somebody else has written an access token to
