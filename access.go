@@ -155,7 +155,7 @@ func (r *record) met(known *record, now time.Time) *record {
 	}
 	choose := func(a, k *access) access {
 		switch {
-		case a == nil || k != nil && a.AccessToken != "" && k.Brought > a.Brought:
+		case k != nil && a.AccessToken != "" && k.Brought > a.Brought:
 			return *k
 		case a.same(k):
 			c := *a

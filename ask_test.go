@@ -108,8 +108,8 @@ func TestRequestToken(t *testing.T) {
 			err := ask(&f)
 			failed := new(freshtoken.RefreshError)
 			switch {
-			case err == nil:
-				t.Skip("a token")
+			case err == nil: // the answer is odd, and has a token: nothing to blame
+				return
 			case !errors.As(err, &failed):
 				t.Fatalf("got %v", err)
 			case errors.Is(err, freshtoken.ErrSessionEnded) || failed.OutcomeUnknown || failed.Uncertain:

@@ -21,7 +21,8 @@ import (
 type Target struct {
 	// Scopes are no more than the login was granted (RFC 6749 section 6). Nil:
 	// all of those. Some servers take openid and offline_access for scopes that
-	// have to be among them.
+	// have to be among them, and some give all that was granted whatever is
+	// asked for: Extra("scope") of the token tells, where the server does.
 	Scopes []string
 
 	// Resources are the APIs that the token is to be good for, by their

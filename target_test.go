@@ -189,6 +189,26 @@ func TestFor(t *testing.T) {
 		all.Wait()
 		w.wantPosts(1)
 	})
+	inBubble(t, "a login that brought a refresh token alone", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.source()
+		tok := w.as.Login("alice", "read", "write")
+		if err := src.SetToken(t.Context(), &oauth2.Token{RefreshToken: tok.RefreshToken}); err != nil {
+			t.Fatal(err)
+		}
+		narrow := w.target(src, reading)
+		w.wantGet(narrow, "scope=read", 200)
+		w.wantPosts(1)
+		again := w.source()
+		w.wantGet(w.target(again, reading), "scope=read", 200)
+		w.wantPosts(1)
+		w.wantGet(again, "scope=write", 200)
+		w.wantGet(src, "scope=write", 200)
+		w.wantPosts(2)
+		if s := w.as.Stats(); s.Reuses != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
 	inBubble(t, "those for several Targets take turns", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
 		src := w.scoped()
