@@ -61,8 +61,7 @@ func (t Target) check() error {
 		}
 	}
 	for _, raw := range t.Resources {
-		u, err := url.Parse(raw)
-		if err != nil || !u.IsAbs() || strings.Contains(raw, "#") || !headerSafe(raw) {
+		if !endpoint.IsResource(raw) {
 			return wrap(ErrTarget, "%q is no absolute URI without a fragment, as a resource has to be (RFC 8707 section 2)", endpoint.Sanitize(raw, 100))
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/endpoint"
@@ -69,7 +68,7 @@ func (x *TokenExchange) ForConfig(cfg freshtoken.Config) (freshtoken.Refresher, 
 		return nil, fail(ErrTokenType, "TokenExchange.RequestedType must be a URI, such as grant.TypeAccessToken")
 	}
 	for _, r := range x.Resource {
-		if !isURI(r) || strings.Contains(r, "#") {
+		if !endpoint.IsResource(r) {
 			return nil, fail(ErrResource, "TokenExchange.Resource has %q: give an absolute URI without a fragment", endpoint.Sanitize(endpoint.WithoutQuery(r), 100))
 		}
 	}

@@ -315,3 +315,18 @@ func WithoutQuery(raw string) string {
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	return u.String()
 }
+
+// IsResource reports whether s can name a resource in a request: an absolute URI
+// without a fragment (RFC 8707 section 2, RFC 8693 section 2.1).
+func IsResource(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || !u.IsAbs() || u.Host == "" && u.Opaque == "" {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '#' { // a URI has visible ASCII alone (RFC 3986)
+			return false
+		}
+	}
+	return true
+}
