@@ -76,7 +76,8 @@ func (a *authorization) push(ctx context.Context, cfg *freshtoken.Config, r *rec
 }
 
 // readPushed reads the answer to a request that was taken (RFC 9126 section 2.2).
-// A life that is over already is negative.
+// A life that is over already is negative, as is one of less than a second: the RFC
+// counts whole ones, and no clock need tell anything shorter from no time at all.
 func readPushed(answer *endpoint.Answer) (uri string, life time.Duration, err error) {
 	all, repeated, err := answer.Members()
 	switch {
@@ -93,7 +94,7 @@ func readPushed(answer *endpoint.Answer) (uri string, life time.Duration, err er
 		return "", 0, errors.New("the answer has a request_uri that is none")
 	}
 	if n, ok := endpoint.Number(all["expires_in"]); ok {
-		if life = seconds(n, maxExpiry); life <= 0 {
+		if life = seconds(n, maxExpiry); life < time.Second {
 			life = -1
 		}
 	}

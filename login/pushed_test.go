@@ -152,7 +152,7 @@ func TestRequestURIs(t *testing.T) {
 			t.Errorf("the browser sees %+v", p)
 		}
 	})
-	for _, life := range []string{"0", "-1", "1e-9", `"0"`} {
+	for _, life := range []string{"0", "-1", "1e-9", "0.9", `"0"`} {
 		expired := oauthtest.Edit("expired", oauthtest.SetMember("expires_in", life).Edit)
 		t.Run("R9126-4: what has expired on the way is pushed anew: "+life, func(t *testing.T) {
 			as := oauthtest.New(oauthtest.Options{RequirePushed: true})
