@@ -143,21 +143,56 @@ func warningFor(life time.Duration) time.Duration {
 	return min(min(max(life/warningShare, minWarning), maxWarning), life/2)
 }
 
+// slides returns when r's refresh token ends, by what the server has said, if a
+// refresh before then puts that off, as far as is known; zero otherwise.
+func (r *record) slides() time.Time {
+	end, life := r.RefreshLife.end(), r.RefreshLife
+	if r.RefreshToken == "" || end.IsZero() || life.Fixed || life.Lasts < minKept {
+		return time.Time{}
+	}
+	if grant := r.GrantLife.end(); !grant.IsZero() && !grant.After(end) {
+		return time.Time{}
+	}
+	return end
+}
+
 // keepAge is the age of a, an access token of r, at which the refresh token is due
 // for a refresh, for the sake of its own life: before there is a warning. It is
 // never where a refresh has not put off the end before, and for a target where the
 // background sees to that.
 func (s *Source) keepAge(r *record, a *access) time.Duration {
-	end, life := r.RefreshLife.end(), r.RefreshLife
-	if !s.cfg.KeepAlive || s.target != "" && s.cfg.Background || r.RefreshToken == "" || end.IsZero() || life.Fixed || life.Lasts < minKept {
+	end := r.slides()
+	if !s.cfg.KeepAlive || s.target != "" && s.cfg.Background || end.IsZero() {
 		return never
 	}
-	if grant := r.GrantLife.end(); !grant.IsZero() && !grant.After(end) {
-		return never
-	}
-	lead := min(2*warningFor(life.Lasts), life.Lasts*2/3)
+	life := r.RefreshLife.Lasts
+	lead := min(2*warningFor(life), life*2/3)
 	lead -= time.Duration(s.jitter * float64(lead) / 10)
 	return end.Add(-lead).Sub(a.Issued)
+}
+
+// spared is how much longer r's refresh token, which may be spent, is not sent
+// again, because its access token a is still good; never: as long as that is so.
+// The last answer was lost at a time. A server that takes a second use for theft
+// revokes the access token, too. But where the refresh token is to expire before
+// it, there is more to lose by waiting: it is sent when it is time for the warning,
+// and whenever half of what is left then has passed.
+func (r *record) spared(a *access, lost, now time.Time) time.Duration {
+	end := r.slides()
+	if end.IsZero() || a == nil {
+		return never
+	}
+	warning := warningFor(r.RefreshLife.Lasts)
+	if a.Lifetime > 0 && a.Issued.Add(a.Lifetime).Before(end.Add(-warning/2)) {
+		return never // it is sent in time anyway
+	}
+	switch left := end.Sub(lost); {
+	case left > warning:
+		return max(end.Add(-warning).Sub(now), 0)
+	case left > minBackoff:
+		return max(lost.Add(left/2).Sub(now), 0)
+	}
+	return never
 }
 
 // warnAge is the age of a, an access token of r, at which it is time to warn of the

@@ -320,10 +320,84 @@ func TestKeepAlive(t *testing.T) {
 	})
 }
 
+// That answers are lost makes no difference to a session in the end, if the server is
+// back before the refresh token expires: though it may be spent, it is sent again,
+// late, as long as there is something to win by it.
+func TestRefreshTokenIsNotLeftToExpire(t *testing.T) {
+	keep := func(c *freshtoken.Config) { c.KeepAlive = true }
+	background := func(c *freshtoken.Config) { c.Background = true }
+	session := func(_ *world, src *freshtoken.Source) *freshtoken.Source { return src }
+	target := func(w *world, src *freshtoken.Source) *freshtoken.Source {
+		d := w.target(src, reading)
+		w.usable(d)
+		return d
+	}
+	for name, c := range map[string]struct {
+		options []func(*freshtoken.Config)
+		used    func(*world, *freshtoken.Source) *freshtoken.Source
+	}{
+		"in the background":   {[]func(*freshtoken.Config){keep, background}, nil},
+		"by those who ask":    {[]func(*freshtoken.Config){keep}, session},
+		"for one of a Target": {[]func(*freshtoken.Config){keep}, target},
+	} {
+		for lost := 2; lost <= 5; lost++ {
+			inBubble(t, fmt.Sprintf("%s, %d answers", name, lost), func(t *testing.T) {
+				w := newWorld(t, oauthtest.Options{AccessLifetime: time.Hour, RefreshLifetime: 30 * time.Minute})
+				src := w.source(c.options...)
+				w.loginSaying(src, 30*time.Minute, "read", "write")
+				used := src
+				if c.used != nil {
+					used = c.used(w, src)
+				}
+				for range lost {
+					w.as.Token.Next(oauthtest.Status(http.StatusBadGateway))
+				}
+				for end := time.Now().Add(55 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Second) {
+					if c.used != nil {
+						w.usable(used)
+					}
+				}
+				if _, err := src.Refresh(t.Context(), nil); err != nil {
+					t.Errorf("after %d lost answers: %v", lost, err)
+				}
+			})
+		}
+	}
+	inBubble(t, "not before there is a warning, and not for ever", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Hour, RefreshLifetime: 30 * time.Minute})
+		src := w.source(keep, background)
+		w.loginSaying(src, 30*time.Minute)
+		w.as.Token.Always(oauthtest.Status(http.StatusBadGateway))
+		time.Sleep(25*time.Minute - time.Second)
+		w.wantPosts(2)
+		if in := time.Until(src.Status().RefreshAt).Round(time.Second); in != time.Second {
+			t.Errorf("the next is in %v", in)
+		}
+		time.Sleep(2 * time.Second)
+		w.wantPosts(3)
+		time.Sleep(30 * time.Minute)
+		if n := w.posts(); n < 8 || n > 12 {
+			t.Errorf("%d refreshes", n)
+		}
+		w.usable(src)
+	})
+	inBubble(t, "not if the access token expires first", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{AccessLifetime: 20 * time.Minute, RefreshLifetime: 30 * time.Minute})
+		src := w.source(keep, background)
+		w.loginSaying(src, 30*time.Minute)
+		w.as.Token.Next(oauthtest.Status(http.StatusBadGateway), oauthtest.Status(http.StatusBadGateway))
+		time.Sleep(20*time.Minute - time.Second)
+		w.wantPosts(2)
+		time.Sleep(2 * time.Second)
+		w.wantPosts(3)
+		w.usable(src)
+	})
+}
+
 // loginSaying has alice log in, with a refresh token that says how long it lives.
-func (w *world) loginSaying(src *freshtoken.Source, life time.Duration) {
+func (w *world) loginSaying(src *freshtoken.Source, life time.Duration, scopes ...string) {
 	w.t.Helper()
-	tok := with(w.as.Login("alice"), map[string]any{"refresh_token_expires_in": int(life / time.Second)})
+	tok := with(w.as.Login("alice", scopes...), map[string]any{"refresh_token_expires_in": int(life / time.Second)})
 	if err := src.SetToken(w.t.Context(), tok); err != nil {
 		w.t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		s.emit(EventNotPersisted, err)
 	}
 	if e.class == classUnknown && p.Failures > 1 && s.current.Load().usable(now) {
-		d = never // the refresh token may be spent: not again while the access token lives
+		d = max(d, r.spared(r.of(s.target), p.From, now))
 	}
 	return s.fail(e, d)
 }
@@ -112,8 +112,8 @@ func (p *pause) explain(e *RefreshError) {
 // left in the record. done says that it forbids a refresh now.
 func (s *Source) keepPause(p *pause, v *view, now time.Time) (done bool, err error) {
 	left := remaining(p.From, p.Until, now)
-	if v.usable(now) && p.Class == classUnknown && p.Failures > 1 {
-		left = never // the refresh token may be spent: not again while the access token lives
+	if r := s.inTurn.session; v.usable(now) && p.Class == classUnknown && p.Failures > 1 {
+		left = max(left, r.spared(r.of(s.target), p.From, now))
 	}
 	if left == 0 {
 		return false, nil
@@ -199,8 +199,10 @@ func (s *Source) overtaken(r *record) (done bool, err error) {
 // fail shows callers that a refresh has failed, and keeps the Source from
 // trying again for a while. A token that is still good stays in use.
 func (s *Source) fail(e *RefreshError, d time.Duration) error {
-	if d != never && (!e.ended || e.Uncertain) && e.class != classTarget {
-		e.RetryAfter = d
+	if (!e.ended || e.Uncertain) && e.class != classTarget {
+		if e.RetryAfter = d; d == never {
+			e.RetryAfter = s.current.Load().left(time.Now())
+		}
 	}
 	last := s.Status().LastError
 	s.note(e)

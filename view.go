@@ -87,6 +87,15 @@ func (v *view) usable(now time.Time) bool {
 	return v != nil && v.token != nil && !v.rejected && v.age(now) < v.expire
 }
 
+// left is for how long the token can still be sent; zero if it cannot, or nobody
+// knows.
+func (v *view) left(now time.Time) time.Duration {
+	if !v.usable(now) || v.expire == never {
+		return 0
+	}
+	return v.expire - v.age(now)
+}
+
 // refuses reports whether err is the answer to a caller now.
 func (v *view) refuses(now time.Time) bool {
 	return v != nil && v.err != nil && (now.Before(v.retry) || v.err == ErrClosed)
