@@ -28,6 +28,9 @@ type ConfigRefresher interface {
 	// If the ConfigRefresher is an Authenticator as well, and
 	// Config.Reauthenticate is nil, it takes that place, too: the first token is
 	// had in the same way, and so is one after a Logout, if anybody asks for it.
+	// Then no person logs in (Source.Authenticate, Source.StepUp), and that the
+	// first token cannot be had is a *RefreshError, an event and an Attempt, as
+	// with the others.
 	ForConfig(cfg Config) (Refresher, error)
 }
 
@@ -88,4 +91,21 @@ func secretsOf(form url.Values) (secrets []string) {
 		}
 	}
 	return secrets
+}
+
+// tellBeginning tells of an attempt at the first token by Config.Refresher, as of
+// the other attempts. err is why it has failed; nil: it has not.
+func (s *Source) tellBeginning(start time.Time, err error) {
+	took, outcome := time.Since(start), OutcomeRefreshed
+	if err != nil {
+		outcome = OutcomeFailed
+		s.note(err)
+		s.emit(EventRefreshFailed, err)
+	}
+	if s.cfg.OnAttempt == nil {
+		return
+	}
+	a := Attempt{Session: s.cfg.Session, Reason: string(reasonNeed), Outcome: outcome, Start: start, Duration: took,
+		Steps: []Step{{Kind: StepRequest, Start: start, Duration: took, Failed: err != nil}}, Err: public(err)}
+	s.events.add(func() { s.cfg.OnAttempt(a) })
 }

@@ -1,6 +1,7 @@
 package freshtoken
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -55,10 +56,6 @@ const (
 	// once.
 	declined = time.Minute
 
-	// unserved is the same for a failure that passes, of a login that no person
-	// has a part in; longer, if the server says so.
-	unserved = 5 * time.Second
-
 	// leaveTime is how long Close waits for a login that it has ended. One that
 	// goes on, at a terminal that it reads from, say, has nothing to lose.
 	leaveTime = 3 * time.Second
@@ -73,6 +70,7 @@ type login struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed at its end
 	err    error         // set before done is closed
+	pause  time.Duration // after a failure, if not declined; the login's goroutine alone uses it
 	stepUp *stepUp       // what an API's demand makes of it; nil: there is none
 
 	// Guarded by Source.mu: how many callers wait; it ends with the last one,
@@ -91,12 +89,19 @@ type login struct {
 // stored; if not, the error is ErrStore. If the login fails, the error matches
 // ErrNoSession or ErrSessionEnded, and what a returned. If another process has
 // been logging in for ten minutes, it is ErrLocked.
+//
+// Where Config.Refresher begins the session as well (ConfigRefresher), a is not
+// asked: no person has a part in that.
 func (s *Source) Authenticate(ctx context.Context, a Authenticator) (*oauth2.Token, error) {
 	if a == nil { // it would be called in a goroutine that nobody can recover
 		return nil, public(errors.New("Authenticate needs an Authenticator, such as login.Auto{}"))
 	}
 	v, err := s.wait(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+	case s.begins:
+		v, err = s.reauthenticate(ctx, err)
+	default:
 		v, err = s.logIn(ctx, a, false, err)
 	}
 	if err != nil {
@@ -210,9 +215,9 @@ func (s *Source) runLogin(ctx context.Context, l *login, ask func(context.Contex
 		}
 		switch {
 		case l.err == nil:
-			s.loginErr, s.loginPause = nil, time.Time{}
+			s.loginErr, s.loginPause, s.loginFailures = nil, time.Time{}, 0
 		case l.lasting: // a failure of another login shortens no pause
-			s.loginErr, s.loginPause = l.err, time.Now().Add(loginPause(l.err))
+			s.loginErr, s.loginPause = l.err, time.Now().Add(cmp.Or(l.pause, declined))
 		}
 		s.mu.Unlock()
 		close(l.done)
@@ -227,12 +232,24 @@ func (s *Source) runLogin(ctx context.Context, l *login, ask func(context.Contex
 	l.err = ask(ctx, l)
 }
 
-// loginPause is how long Config.Reauthenticate is left alone after err.
-func loginPause(err error) time.Duration {
-	if e := new(RefreshError); errors.As(err, &e) && e.Temporary {
-		return max(unserved, min(e.RetryAfter, maxRetryAfter))
+// leaveAlone is for how long Config.Reauthenticate is not asked again after a has
+// failed with err, which is returned so that it says so. One that asks a server, and
+// no person, is asked as soon as a Refresher would be.
+func (s *Source) leaveAlone(err error) (time.Duration, error) {
+	e := new(RefreshError)
+	if !errors.As(err, &e) || !e.Temporary && !s.begins {
+		return declined, err
 	}
-	return declined
+	s.mu.Lock()
+	s.loginFailures++
+	d := heed(backoff(s.loginFailures, s.jitter), min(e.RetryAfter, maxRetryAfter))
+	s.mu.Unlock()
+	if e == err { // otherwise it may be another Source's, and part of something else
+		told := *e
+		told.RetryAfter = d
+		return d, &told
+	}
+	return d, err
 }
 
 // askToLogIn has a person log in, unless somebody has done so in the meantime.
@@ -253,25 +270,29 @@ func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) erro
 		return err
 	}
 	l.err = fmt.Errorf("%w: the Authenticator: %w", why, errExit) // if it ends the goroutine
+	start := time.Now()
 	tok, err := a.Authenticate(ctx, s.cfg)
 	if err == nil && tok == nil {
 		err = errors.New("the Authenticator returned no token")
+	}
+	if err != nil {
+		l.pause, err = s.leaveAlone(err)
+	}
+	if s.begins {
+		s.tellBeginning(start, err)
 	}
 	if err == nil {
 		// Whoever gives up now does so too late: there is a session.
 		err = s.SetToken(context.WithoutCancel(ctx), tok)
 	}
+	failed := new(RefreshError)
 	switch {
 	case err == nil, errors.Is(err, ErrNotPersisted): // Status, events and Close tell
 		return nil
-	case errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrClosed), s.begins && errors.As(err, &failed): // no login would help
 		return err
 	default:
-		what := "the login failed: "
-		if e := new(RefreshError); errors.As(err, &e) { // of a program that has its tokens without a person
-			what = ""
-		}
-		return words.Say(what+words.Text(err), why, err)
+		return words.Say("the login failed: "+words.Text(err), why, err)
 	}
 }
 

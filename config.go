@@ -124,7 +124,8 @@ type Config struct {
 	// asking and without anybody waiting, for services and desktop programs.
 	// Call Close to end it. False: one of the callers who ask for a token
 	// when a refresh is due waits for it, for two seconds at most, so that a
-	// short-lived program does not end with a refresh in the air.
+	// short-lived program does not end with a refresh in the air. It begins no
+	// session: a first token of a Refresher is had when somebody asks for it.
 	Background bool
 
 	// KeepAlive also refreshes when the refresh token is about to expire, though

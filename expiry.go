@@ -90,6 +90,15 @@ func backoff(n int, rnd float64) time.Duration {
 	return d/10 + time.Duration(rnd*float64(d-d/10))
 }
 
+// heed returns d, a pause of our own choice, or what is near that and no shorter than
+// what the server has asked for; zero: it has not.
+func heed(d, retryAfter time.Duration) time.Duration {
+	if retryAfter <= 0 {
+		return d
+	}
+	return min(max(d, retryAfter), 2*retryAfter)
+}
+
 // remaining returns how much of a pause that another process wrote down is
 // left. Wall clocks differ and jump: a pause that begins in the future, or that
 // is longer than any we would write, is not believed.

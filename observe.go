@@ -122,6 +122,8 @@ func (s *Source) observed(why reason) error {
 	switch {
 	case errors.Is(err, ErrLocked):
 		a.Outcome = OutcomeBusy
+	case s.begins && errors.Is(err, ErrNoSession): // it is begun now: see tellBeginning
+		a.Err = nil
 	case err != nil:
 		a.Outcome = OutcomeFailed
 	}

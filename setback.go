@@ -30,10 +30,7 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	if r.Pause != nil && r.Pause.Class == p.Class {
 		p.Failures = r.Pause.Failures + 1
 	}
-	d := max(s.untilExpiry(backoff(p.Failures, s.random()), now), e.RetryAfter)
-	if e.RetryAfter > 0 {
-		d = min(d, 2*e.RetryAfter) // the server says how long it needs
-	}
+	d := heed(s.untilExpiry(backoff(p.Failures, s.random()), now), e.RetryAfter)
 	next := r.with(func(c *record) {
 		c.Padding = ""
 		if interrupted.IsZero() { // or an earlier attempt may have spent it, whatever has become of this one

@@ -48,6 +48,7 @@ type shared struct {
 	store  Store
 	grant  Refresher
 	server *grants // for revocation, too
+	begins bool    // Config.Refresher has the first token as well: there are no logins
 	jitter float64 // in [0, 1), fixed
 	random func() float64
 	events events
@@ -72,9 +73,11 @@ type shared struct {
 	saveTimer *time.Timer        // the next attempt to save what could not be saved
 	login     *login             // the one under way; nil: none is
 
-	// Why Config.Reauthenticate has failed, and until when it is left alone.
-	loginErr   error
-	loginPause time.Time
+	// Why Config.Reauthenticate has failed, until when it is left alone, and how
+	// often in a row a server was asked in vain.
+	loginErr      error
+	loginPause    time.Time
+	loginFailures int
 
 	stepUps []stepUp // the last ones
 }
@@ -114,7 +117,7 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 		}
 		s.grant = r
 		if a, ok := c.(Authenticator); ok && cfg.Reauthenticate == nil {
-			s.cfg.Reauthenticate = a
+			s.cfg.Reauthenticate, s.begins = a, true
 		}
 	}
 	if s.grant == nil {

@@ -66,6 +66,9 @@ func (s *Source) StepUp(ctx context.Context, c *Challenge, a Authenticator) (*oa
 	if c == nil || a == nil {
 		return nil, public(errors.New("StepUp needs a Challenge, from ChallengeFrom, and an Authenticator, such as login.Auto{}"))
 	}
+	if s.begins {
+		return nil, public(&stepUpError{fmt.Errorf("%s, and no login brings that: Config.Refresher has the session's tokens, and is to ask for it", c.demand()), c})
+	}
 	if v := s.current.Load(); v != nil && v.token != nil && endpoint.Repeats(c.demand(), v.token.AccessToken) {
 		return nil, public(wrap(ErrStepUpLimit, "the API's demand repeats a token, which is to stand in no address: ask the API's operator"))
 	}

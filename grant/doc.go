@@ -24,8 +24,15 @@
 // Everything else is as it is for any session: one request at a time over all
 // goroutines and processes that share a Store, in good time before the token
 // expires, and after a 401. Config.RefreshParams are further parameters, for
-// servers that want some. A Config with a Store needs a ClientID or a
+// servers that want some. Config.OAuth2.Scopes, which logins ask for, stay empty:
+// each grant has Scopes of its own. A Config with a Store needs a ClientID or a
 // Config.Session that tells the identities apart.
+//
+// The first token is had when somebody asks for one, also with Config.Background,
+// which keeps it fresh from then on. A service that calls Source.Token at its start
+// is told at once of a client or a key that the server does not know. Until there is
+// a first token, what it fails of is told as for any other: it is no
+// freshtoken.ErrNoSession, for nobody has to log in.
 //
 // # When the server refuses
 //

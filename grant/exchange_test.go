@@ -228,32 +228,6 @@ func TestExchangeInAnOutage(t *testing.T) {
 	})
 }
 
-// Before the first token there is no session, and a short outage is over soon.
-func TestFirstTokenAfterAnOutage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var down atomic.Bool
-		down.Store(true)
-		e := &endpoint{answer: func(int, url.Values) (int, string) {
-			if down.Load() {
-				return 503, "no"
-			}
-			return 200, ""
-		}}
-		src := open(t, e.config(&grant.TokenExchange{Subject: fixed("s", grant.TypeJWT)}))
-		for range 100 {
-			if _, err := src.Token(t.Context()); !errors.Is(err, freshtoken.ErrNoSession) {
-				t.Fatalf("got %v", err)
-			}
-		}
-		if n := len(e.seen()); n != 1 {
-			t.Errorf("%d requests", n)
-		}
-		down.Store(false)
-		time.Sleep(6 * time.Second)
-		token(t, src)
-	})
-}
-
 // The end of the user's session is told to those who ask for what rests on it,
 // and ends nothing here.
 func TestEndOfTheSubject(t *testing.T) {
@@ -299,7 +273,7 @@ func TestFile(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "token")
 		e := new(endpoint)
 		src := open(t, e.config(&grant.TokenExchange{Subject: grant.File(path, grant.TypeJWT)}))
-		if _, err := src.Token(t.Context()); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, freshtoken.ErrNoSession) ||
+		if _, err := src.Token(t.Context()); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, freshtoken.ErrNoSession) ||
 			!strings.Contains(err.Error(), "the subject token could not be had") || strings.Contains(err.Error(), "login") {
 			t.Errorf("without a file: %v", err)
 		}
@@ -347,12 +321,16 @@ func TestBadExchange(t *testing.T) {
 		"an empty audience":           {&grant.TokenExchange{Subject: s, Audience: []string{""}}, nil, grant.ErrParameter},
 		"two scopes in one":           {&grant.TokenExchange{Subject: s, Scopes: []string{"a b"}}, nil, grant.ErrParameter},
 		"a type that is no URI":       {&grant.TokenExchange{Subject: s, RequestedType: "jwt"}, nil, grant.ErrTokenType},
+		"scopes of a login":           {&grant.TokenExchange{Subject: s}, nil, grant.ErrConfig},
 		"a parameter twice":           {&grant.TokenExchange{Subject: s, Audience: []string{"a"}}, url.Values{"audience": {"b"}}, grant.ErrParameter},
 		"a subject as a parameter":    {&grant.TokenExchange{Subject: s}, url.Values{"subject_token": {"b"}}, grant.ErrParameter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := new(endpoint).config(test.x)
 			cfg.RefreshParams = test.more
+			if name == "scopes of a login" {
+				cfg.OAuth2.Scopes = []string{"openid"}
+			}
 			src, err := freshtoken.New(cfg)
 			if src != nil || !errors.Is(err, test.want) || !strings.HasPrefix(err.Error(), "grant: ") {
 				t.Errorf("got %v", err)

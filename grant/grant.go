@@ -80,6 +80,9 @@ func newRequest(cfg freshtoken.Config, form url.Values, reserved ...string) (*re
 	if cfg.OAuth2 == nil || cfg.OAuth2.Endpoint.TokenURL == "" {
 		return nil, fail(ErrConfig, "Config.OAuth2.Endpoint.TokenURL is empty: set it to the server's token endpoint, or have discovery.Configure do so")
 	}
+	if len(cfg.OAuth2.Scopes) > 0 && !form.Has("scope") {
+		return nil, fail(ErrConfig, "Config.OAuth2.Scopes are what a login asks for, and there is none: leave them out, and set Scopes of the grant if its tokens are to have some")
+	}
 	for name, values := range form {
 		if slices.Contains(values, "") {
 			return nil, fail(ErrParameter, "%s has an empty value: leave it out", name)
