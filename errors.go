@@ -83,7 +83,8 @@ var (
 
 	// ErrNotGranted: the session was not granted what a Target asks for, as far
 	// as is known here, or as the server says. The error is a *RefreshError. The
-	// session and its other access tokens go on.
+	// session and its other access tokens go on. From StepUp: the login was
+	// granted less than the session has.
 	ErrNotGranted = errors.New("the session does not have what the Target asks for")
 
 	// ErrClosed: the Source has been closed.

@@ -55,22 +55,30 @@ type stepUp struct {
 // There is one login at a time: callers with the same demand share it, and one
 // whose demand is older than the last login, or for whom another process has had
 // somebody log in, gets the token that there is. When ctx is done for all who
-// wait, the login is given up.
+// wait, the login is given up. The former session is not revoked at the server,
+// where some servers would end the new one with it; it expires there.
 //
-// ErrStepUpLimit tells that nobody was asked, because the same demand has just
-// been met, or refused, or too many others. ErrOtherAccount tells that somebody
-// else has logged in than before, as far as ID tokens say: the session is as it
-// was. Other errors are those of Authenticate and of a, and match neither
-// ErrNoSession nor ErrSessionEnded as long as there is a session. All wrap c.
+// ErrStepUpLimit tells that nobody was asked. The same demand is not met again for
+// ten minutes after a login for it, or its own max_age, and for a minute after one
+// that failed; of all demands, five are met in ten minutes. ErrOtherAccount tells
+// that somebody else has logged in than before, as far as ID tokens say, which takes
+// the scope openid; ErrNotGranted, that the person, or the server, has allowed less
+// than before, and not what was demanded: the session is as it was. ErrTarget tells
+// that s is for a Target without a scope that is demanded: no login brings that.
+// Other errors are those of Authenticate and of a, and match neither ErrNoSession
+// nor ErrSessionEnded as long as there is a session. All wrap c.
 func (s *Source) StepUp(ctx context.Context, c *Challenge, a Authenticator) (*oauth2.Token, error) {
 	if c == nil || a == nil {
 		return nil, public(errors.New("StepUp needs a Challenge, from ChallengeFrom, and an Authenticator, such as login.Auto{}"))
 	}
-	if s.begins {
-		return nil, public(&stepUpError{fmt.Errorf("%s, and no login brings that: Config.Refresher has the session's tokens, and is to ask for it", c.demand()), c})
-	}
 	if v := s.current.Load(); v != nil && v.token != nil && endpoint.Repeats(c.demand(), v.token.AccessToken) {
 		return nil, public(wrap(ErrStepUpLimit, "the API's demand repeats a token, which is to stand in no address: ask the API's operator"))
+	}
+	if err := s.offTarget(c); err != nil {
+		return nil, public(&stepUpError{err, c})
+	}
+	if s.begins {
+		return nil, public(&stepUpError{fmt.Errorf("%s, and no login brings that: Config.Refresher has the session's tokens, and is to ask for it", c.demand()), c})
 	}
 	err := s.joinStepUp(ctx, c, a)
 	if err == nil {
@@ -80,6 +88,16 @@ func (s *Source) StepUp(ctx context.Context, c *Challenge, a Authenticator) (*oa
 		}
 	}
 	return nil, public(&stepUpError{err, c})
+}
+
+// offTarget says which scope c demands that the access tokens of s are not for; nil:
+// none.
+func (s *Source) offTarget(c *Challenge) error {
+	own := strings.Fields(s.params.Get("scope"))
+	if scope, lacking := lacks(own, c.Scopes); lacking && len(own) > 0 {
+		return tell(ErrTarget, "the API demands the scope %q, and the Target has %q: call For with that scope, too, and StepUp of what it returns", scope, strings.Join(own, " "))
+	}
+	return nil
 }
 
 // A stepUpError is why a demand was not met.
@@ -154,13 +172,16 @@ func (c *Challenge) within() time.Duration {
 // somebody has logged in since the API demanded it. s.mu is held.
 func (s *Source) limit(c *Challenge, key string, now time.Time) (met bool, err error) {
 	recent := 0
+	var first time.Time // of the recent ones, which are in order
 	kept := s.stepUps[:0]
 	for _, last := range s.stepUps {
 		if now.Sub(last.ended) >= satisfied {
 			continue
 		}
 		kept = append(kept, last)
-		recent++
+		if recent++; recent == 1 {
+			first = last.ended
+		}
 		if last.key != key {
 			continue
 		}
@@ -168,8 +189,8 @@ func (s *Source) limit(c *Challenge, key string, now time.Time) (met bool, err e
 		case last.err == nil && !c.seen.IsZero() && c.seen.Before(last.ended):
 			met = true
 		case last.err == nil && passed < last.within:
-			err = tell(ErrStepUpLimit, "%s, though somebody has just logged in for that: nobody is asked again for %s; ask the API's operator what it takes",
-				c.demand(), words.Duration(last.within-passed))
+			err = tell(ErrStepUpLimit, "%s, though somebody has just logged in for that: nobody is asked again for %s; %s",
+				c.demand(), words.Duration(last.within-passed), s.whatItTakes(c))
 		case last.err != nil && passed < declined:
 			err = words.Say(fmt.Sprintf("%s, and the last login for that failed: nobody is asked again for %s: %s",
 				c.demand(), words.Duration(declined-passed), words.Text(last.err)), ErrStepUpLimit, last.err)
@@ -180,10 +201,21 @@ func (s *Source) limit(c *Challenge, key string, now time.Time) (met bool, err e
 	case met:
 		return true, nil
 	case err == nil && recent >= maxStepUps:
-		err = tell(ErrStepUpLimit, "%s, and APIs have demanded so %d times within %s: nobody is asked again before that has passed",
-			c.demand(), recent, words.Duration(satisfied))
+		err = tell(ErrStepUpLimit, "%s, and APIs have demanded so %d times within %s: nobody is asked again for %s",
+			c.demand(), recent, words.Duration(satisfied), words.Duration(first.Add(satisfied).Sub(now)))
 	}
 	return false, err
+}
+
+// whatItTakes is what to do about a demand that a login has not met.
+func (s *Source) whatItTakes(c *Challenge) string {
+	if v := s.current.Load(); v != nil && v.token != nil {
+		granted, _ := v.token.Extra("scope").(string)
+		if scope, lacking := lacks(strings.Fields(granted), c.Scopes); lacking && granted != "" {
+			return fmt.Sprintf("it was granted %q: agree to %q when logging in, or have the server allow it", endpoint.Sanitize(granted, 200), scope)
+		}
+	}
+	return "ask the API's operator what it takes"
 }
 
 // askToStepUp has a person log in to meet c, unless somebody has done so in
@@ -212,12 +244,12 @@ func (s *Source) askToStepUp(ctx context.Context, l *login, c *Challenge, a Auth
 		err = errors.New("the Authenticator returned no token")
 	}
 	if err == nil {
-		err = s.replaceBy(context.WithoutCancel(ctx), tok, cfg.OAuth2.Scopes)
+		err = s.replaceBy(context.WithoutCancel(ctx), tok, c, cfg.OAuth2.Scopes)
 	}
 	switch {
 	case err == nil, errors.Is(err, ErrNotPersisted): // Status, events and Close tell
 		return nil
-	case errors.Is(err, ErrClosed), errors.Is(err, ErrOtherAccount):
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrOtherAccount), errors.Is(err, ErrNotGranted):
 		return err
 	}
 	return words.Say("the login failed: "+words.Text(err), err)
@@ -247,8 +279,7 @@ func (s *Source) prepareStepUp(c *Challenge, before string) (cfg Config, known b
 	}
 	var granted []string
 	if r != nil {
-		scope, _ := endpoint.Text(r.Extra["scope"])
-		granted = strings.Fields(scope)
+		granted = scopesOf(r.Extra)
 	}
 	cfg = s.cfg
 	o := *s.cfg.OAuth2
@@ -272,10 +303,27 @@ func (s *Source) prepareStepUp(c *Challenge, before string) (cfg Config, known b
 	return cfg, false, nil
 }
 
+// scopesOf are those that an answer names.
+func scopesOf(extra map[string]json.RawMessage) []string {
+	scope, _ := endpoint.Text(extra["scope"])
+	return strings.Fields(scope)
+}
+
+// lacks returns the first of some scopes that is not among those granted.
+func lacks(granted, wanted []string) (scope string, lacking bool) {
+	for _, scope := range wanted {
+		if !slices.Contains(granted, scope) {
+			return scope, true
+		}
+	}
+	return "", false
+}
+
 // replaceBy starts a session with the token of a login in place of the one there
-// is, unless that is another person's. scopes are those that were asked for: an
-// answer without any means that all were granted (RFC 6749 section 5.1).
-func (s *Source) replaceBy(ctx context.Context, tok *oauth2.Token, scopes []string) error {
+// is, unless that is another person's, or can do more. scopes are those that were
+// asked for: an answer without any means that all were granted (RFC 6749 section
+// 5.1).
+func (s *Source) replaceBy(ctx context.Context, tok *oauth2.Token, c *Challenge, scopes []string) error {
 	if tok.AccessToken == "" && tok.RefreshToken == "" {
 		return wrap(ErrBadToken, "the login brought none")
 	}
@@ -294,6 +342,14 @@ func (s *Source) replaceBy(ctx context.Context, tok *oauth2.Token, scopes []stri
 				fresh := s.newSession(g, issued)
 				s.revoke(fresh) // nobody will use it; that it fails changes nothing
 				return tell(ErrOtherAccount, "somebody else has logged in than the one whose session this is, which goes on as it was: log in as the same person, or log out first")
+			}
+			// Both go by the server's names for scopes, which an API may have others
+			// for: what is demanded counts only if it is not all the same.
+			granted := scopesOf(g.extra)
+			lost, less := lacks(granted, scopesOf(r.Extra))
+			if demanded, unmet := lacks(granted, c.Scopes); less && unmet {
+				return tell(ErrNotGranted, "the login was granted %q, without %q and without %q, which the session has and goes on with: agree to all when logging in, or have the server allow it",
+					endpoint.Sanitize(strings.Join(granted, " "), 200), demanded, endpoint.Sanitize(lost, 100))
 			}
 		}
 		return s.root().setToken(g, issued)

@@ -270,6 +270,91 @@ func TestStepUp(t *testing.T) {
 	})
 }
 
+// A login that was granted less than the session has, and not what was demanded,
+// takes nothing away.
+func TestStepUpIsGrantedLess(t *testing.T) {
+	for _, c := range []struct {
+		name, had, granted string // scopes, as the server names them
+		kept               bool
+	}{
+		{"less, and not what was demanded", "read list", "read", true},
+		{"something else", "read", "list", true},
+		{"no more", "read", "read", false},
+		{"what was demanded alone", "list", "read write", false},
+		{"more, by names of the server's own", "https://as.test/read", "https://as.test/read https://as.test/write", false},
+		{"an answer that names none", "list", "", false},
+		{"nothing known of the session", "", "list", false},
+	} {
+		inBubble(t, c.name, func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{})
+			src := w.source(func(c *freshtoken.Config) { c.RevocationURL = w.as.RevocationURL() })
+			login := func(scopes string) *oauth2.Token {
+				members := map[string]any{}
+				if scopes != "" {
+					members["scope"] = scopes
+				}
+				return with(w.as.Login("alice"), members)
+			}
+			if err := src.SetToken(t.Context(), login(c.had)); err != nil {
+				t.Fatal(err)
+			}
+			old := w.token(src)
+			p := freshtoken.AuthenticatorFunc(func(context.Context, freshtoken.Config) (*oauth2.Token, error) { return login(c.granted), nil })
+			_, err := src.StepUp(t.Context(), demanded(t, moreScope), p)
+			if errors.Is(err, freshtoken.ErrNotGranted) != c.kept || !c.kept && err != nil {
+				t.Errorf("got error %v", err)
+			}
+			if same := w.token(src).AccessToken == old.AccessToken; same != c.kept {
+				t.Errorf("the session is the old one: %t", same)
+			}
+			w.wantRevocations(0) // a server may take that for the end of all that the person has allowed
+			_, err = src.Refresh(t.Context(), nil)
+			if err != nil {
+				t.Error(err)
+			}
+			_, err = src.StepUp(t.Context(), demanded(t, moreScope), p)
+			wantErr(t, err, freshtoken.ErrStepUpLimit)
+			if advised := strings.Contains(fmt.Sprint(err), `agree to "write"`) || strings.Contains(fmt.Sprint(err), `agree to all`); advised == (c.granted == "" || c.granted == "read write") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// A Target has the scopes that it has: no login brings others.
+func TestStepUpForATarget(t *testing.T) {
+	inBubble(t, "a scope that it lacks asks nobody", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		p := &person{as: w.as}
+		narrow := w.target(w.scoped(), reading)
+		_, err := narrow.StepUp(t.Context(), demanded(t, moreScope), p)
+		wantErr(t, err, freshtoken.ErrTarget)
+		if got := new(freshtoken.Challenge); !errors.As(err, &got) || !strings.Contains(err.Error(), `the scope "write", and the Target has "read"`) {
+			t.Errorf("got %v", err)
+		}
+		p.want(t, 0)
+		w.usable(narrow)
+	})
+	inBubble(t, "what it has, and another login, are asked for", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		asked := 0
+		p := freshtoken.AuthenticatorFunc(func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
+			asked++
+			return w.as.Login("alice", "read", "write"), nil
+		})
+		src := w.scoped()
+		for i, c := range []string{`Bearer error="insufficient_scope", scope="read"`, `Bearer error="insufficient_user_authentication", max_age="5"`} {
+			tok, err := w.target(src, reading).StepUp(t.Context(), demanded(t, c), p)
+			if err != nil || !w.as.AccessAlive(tok.AccessToken) {
+				t.Errorf("got %v", err)
+			}
+			if asked != i+1 {
+				t.Errorf("asked %d times", asked)
+			}
+		}
+	})
+}
+
 // Another person's login does not take the place of the session.
 func TestStepUpByAnotherPerson(t *testing.T) {
 	idToken := func(claims string) string {

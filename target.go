@@ -27,12 +27,14 @@ type Target struct {
 
 	// Resources are the APIs that the token is to be good for, by their
 	// absolute URIs, which have no fragment (RFC 8707 section 2). Nil: what
-	// Config.RefreshParams says, or else what the server chooses.
+	// Config.RefreshParams says, or else what the server chooses. Some servers
+	// want to be told at the login, too: in Config.LoginParams, as resource.
 	Resources []string
 
 	// BeyondLogin leaves it to the server whether the session has the Scopes,
 	// though no login has asked for them: for servers whose refresh tokens are
-	// good for other APIs, too, as Microsoft's are. It tells no Targets apart.
+	// good for other APIs, too, as Microsoft's are. Two Targets that differ in
+	// this alone have one Source: once one says so, it is so for both.
 	BeyondLogin bool
 }
 
@@ -101,7 +103,10 @@ func (s *Source) For(t Target) (*Source, error) {
 	defer s.mu.Unlock()
 	for _, known := range s.sources {
 		if known.target == name {
-			known.beyond = known.beyond || t.BeyondLogin
+			if t.BeyondLogin && !known.beyond {
+				known.beyond = true
+				known.reconsider()
+			}
 			return known, nil
 		}
 	}
@@ -112,6 +117,22 @@ func (s *Source) For(t Target) (*Source, error) {
 	}
 	s.sources = append(slices.Clip(s.sources), d)
 	return d, nil
+}
+
+// reconsider has s ask the server for what it was not granted as far as was known
+// here.
+func (s *Source) reconsider() {
+	for {
+		v := s.current.Load()
+		if v == nil || !errors.Is(v.err, ErrNotGranted) {
+			return
+		}
+		again := &view{facts: v.facts}
+		again.err = nil
+		if s.current.CompareAndSwap(v, again) {
+			return
+		}
+	}
 }
 
 // root is the Source that New made.

@@ -329,7 +329,6 @@ func TestNotGranted(t *testing.T) {
 		if again := w.target(src, beyond); again != d {
 			t.Error("another Source")
 		}
-		time.Sleep(time.Minute)
 		_, err = d.Token(t.Context())
 		wantErr(t, err, freshtoken.ErrNotGranted)
 		if e := refreshError(t, err); e.Code != "invalid_scope" {
