@@ -163,8 +163,9 @@ type Config struct {
 
 	// InsecureUnsaved goes on refreshing when the store cannot be locked or
 	// written. With a server that rotates refresh tokens, the stored session
-	// is then lost as soon as the program ends. It is meant for read-only
-	// stores with a server that does not rotate.
+	// is then lost as soon as the program ends. It is meant for stores that are
+	// read-only, which one of storage.NewFile cannot be, with a server that does
+	// not rotate.
 	InsecureUnsaved bool
 
 	// InsecureHTTP allows a TokenURL, a RevocationURL and a

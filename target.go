@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -253,12 +254,24 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 	d := uncertainPause
 	switch {
 	case named:
-		e.Err = tell(ErrNotGranted, "check the Target: a login may have to ask for what it names, and the server to know it")
+		e.Err = tell(ErrNotGranted, "have the server know what the Target is for (%s), and the login ask for it: by Config.OAuth2.Scopes, or, for a resource, by Config.LoginParams", s.wants())
 	case s.refusal.count > 0:
 		d = backoff(s.refusal.count, s.random())
 	}
 	s.refusal.err, s.refusal.session, s.refusal.until = e, r.ID, time.Now().Add(d)
 	return s.fail(e, d)
+}
+
+// wants says what the access tokens of s are for.
+func (s *Source) wants() string {
+	var all []string
+	for scope := range strings.FieldsSeq(s.params.Get("scope")) {
+		all = append(all, "the scope "+strconv.Quote(scope))
+	}
+	for _, resource := range s.params["resource"] {
+		all = append(all, "the resource "+strconv.Quote(endpoint.Sanitize(resource, 200)))
+	}
+	return strings.Join(all, ", ")
 }
 
 // over returns p, which may be nil, as one that has passed. What has failed is still

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/freshtoken/freshtoken"
@@ -121,7 +122,11 @@ func (e *ServerError) Error() string {
 	if e.register != "" && (e.Code == "invalid_request" || e.Code == "invalid_redirect_uri") {
 		m.advice = "check Config.OAuth2 and Params against what the server wants, and register " + e.register + " for the client as the redirect URI"
 	}
+	busy := !known && (e.Status >= 500 || e.Status == http.StatusTooManyRequests)
 	what := cmp.Or(m.what, "the server refused the login")
+	if busy {
+		what = "the server could not answer for the moment"
+	}
 	if kind := codes[e.Code]; kind != nil {
 		what = kind.Error()
 	}
@@ -146,7 +151,7 @@ func (e *ServerError) Error() string {
 		fmt.Fprintf(&b, ": %s", m.advice)
 	case e.Status >= 300 && e.Status < 400:
 		b.WriteString(": it redirects, which is not followed; check " + where)
-	case e.Status >= 500 || e.Status == 429:
+	case busy:
 		b.WriteString(": try again later")
 	case e.Status == 413:
 		b.WriteString(": the request is too long for it; leave out some of the Params")

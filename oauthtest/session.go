@@ -50,7 +50,8 @@ func (a *accessToken) live(now time.Time) bool {
 
 // Login starts a session without a browser and without a request, and returns
 // its first tokens. The scopes are those that a refresh may ask for; as to
-// resources, it may ask for any of Options.Resources.
+// resources, it may ask for any of Options.Resources. How long the refresh token
+// lives, the answers to refreshes alone tell.
 func (s *Server) Login(subject string, scopes ...string) *oauth2.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -61,6 +61,9 @@ func aloof(err error) error {
 	return err
 }
 
+// makingDir is what a fileError is doing that comes of a missing directory.
+const makingDir = "make the directory"
+
 // fileError is a failure of the file system.
 type fileError struct {
 	doing string
@@ -82,6 +85,9 @@ func (e *fileError) Error() string {
 		return fmt.Sprintf("storage: %s is on a read-only disk: mount it for writing, or choose another directory", path)
 	case isOpenElsewhere(e.err):
 		return fmt.Sprintf("storage: another program has %s open: close that, or keep virus scanners and backups off its directory, and try again", path)
+	case errors.Is(e.err, fs.ErrPermission) && e.doing == makingDir: // which is not there, and it is the one above that says no
+		parent := filepath.Dir(path)
+		return fmt.Sprintf("storage: this user has no permission in %s to make the directory %s: change the mode or owner of %[1]s, or choose another directory", parent, filepath.Base(path))
 	case errors.Is(e.err, fs.ErrPermission):
 		return fmt.Sprintf("storage: this user has no permission in %s to %s: change its mode or owner, or choose another directory", path, e.doing)
 	default:

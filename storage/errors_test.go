@@ -22,6 +22,10 @@ func TestFileErrors(t *testing.T) {
 	}
 	dir := filepath.Join("srv", "sessions")
 	file, temp := filepath.Join(dir, "f.session"), filepath.Join(dir, "f.tmp-X")
+	made := storage.FileError("make the directory", &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.EACCES})
+	if text := made.Error(); text != "storage: this user has no permission in srv to make the directory sessions: change the mode or owner of srv, or choose another directory" {
+		t.Errorf("a directory that cannot be made: %s", text)
+	}
 	for _, c := range []struct {
 		cause error
 		want  string

@@ -30,9 +30,9 @@ func openDir(sys system, path string) (_ *dir, err error) {
 		return nil, failed("find the directory", err)
 	}
 	if err := makeDirs(sys, path); errors.Is(err, syscall.ENOTDIR) {
-		return nil, &fileError{"make the directory", err} // there never was one
+		return nil, &fileError{makingDir, err} // there never was one
 	} else if err != nil {
-		return nil, failed("make the directory", err)
+		return nil, failed(makingDir, err)
 	}
 	info, err := sys.Stat(path)
 	if err != nil {
