@@ -74,7 +74,7 @@ func (a *Sources) Get(name string) (*Source, error) {
 // List returns the sessions that the store has for this client and server,
 // sorted by name, without those that are over. Each Status tells what is
 // stored: Persisted is true, and RefreshAt the earliest time at which a refresh
-// is due. List makes no Source, and needs neither a lock nor the network.
+// is due, but for one by Config.KeepAlive. List makes no Source, and needs neither a lock nor the network.
 //
 // It needs a Store that is a Lister; the error is errors.ErrUnsupported
 // otherwise. If some of the sessions cannot be read, List returns the others,
@@ -135,6 +135,7 @@ func (a *Sources) ours(keys []string) []binding {
 // ended if it has neither a token that is valid nor a way to another.
 func (a *Sources) status(r *record) Status {
 	st := Status{State: StateAlive, Session: r.Binding.Session, Generation: r.Generation, Persisted: true}
+	st.RefreshExpiry, _ = r.ends()
 	now := time.Now()
 	refreshable := r.RefreshToken != "" || a.cfg.Refresher != nil
 	dead := r.AccessToken == ""

@@ -281,7 +281,7 @@ func TestAccountsRefreshApart(t *testing.T) {
 
 func TestList(t *testing.T) {
 	inBubble(t, "the sessions of this client at this server, by name, without those that are over", func(t *testing.T) {
-		w, l, all := accounts(t, oauthtest.Options{AccessLifetime: lifetime})
+		w, l, all := accounts(t, oauthtest.Options{AccessLifetime: lifetime, RefreshLifetime: 30 * 24 * time.Hour})
 		for _, name := range []string{"carol", "alice", "bob", "dave", "Zoë/1:x", ""} {
 			w.account(all, name)
 		}
@@ -318,6 +318,10 @@ func TestList(t *testing.T) {
 			want := freshtoken.Status{State: freshtoken.StateAlive, Session: st.Session, Generation: 1, Persisted: true}
 			if st.Session == "carol" {
 				want.Generation = 2
+				want.RefreshExpiry = w.get(all, "carol").Status().RefreshExpiry
+				if want.RefreshExpiry.IsZero() {
+					t.Error("the server has not said how long the session lasts")
+				}
 			}
 			if !st.Expiry.Equal(st.Issued.Add(lifetime)) || !st.RefreshAt.Before(st.Expiry) || !st.RefreshAt.After(st.Issued) {
 				t.Errorf("got %+v", st)

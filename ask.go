@@ -55,7 +55,7 @@ func (c Config) RequestToken(ctx context.Context, form url.Values) (*oauth2.Toke
 	defer cancel()
 	own := make(url.Values) // the client's parameters are added
 	maps.Copy(own, form)
-	tok, err := newGrants(&c).request(ctx, own)
+	tok, err := newTokenEndpoint(&c).request(ctx, own)
 	if err == nil {
 		if _, bad := takeApart(tok, time.Now()); bad != nil {
 			err = &RefreshError{Err: bad}

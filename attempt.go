@@ -23,9 +23,9 @@ type inTurn struct {
 	unsaved bool
 
 	// held unlocks a session lock that is kept across flights; nil: none is.
-	// abandoned is closed when a call returns that was given up; nil: none was.
-	// landing says that the latter may still take effect.
-	// locking is closed when a call of Lock returns that was given up.
+	// locking is closed when a call of Lock returns that was given up. abandoned is
+	// closed when another call returns that was given up; nil: none was. landing
+	// says that this one may still take effect.
 	held      func() error
 	locking   <-chan struct{}
 	abandoned <-chan struct{}
@@ -238,21 +238,16 @@ func (s *Source) refresh() error {
 	a := r.of(s.target)
 	foreign := s.foreign(a)
 	rejected := v.rejected && a != nil && v.age(now) < s.dueAge(r, a)
-	ofAnother := foreign && !a.dead(now)
-	if rejected || ofAnother { // nothing else asks for it
-		budget, wait := refill(r.Forced, now, a.Lifetime)
-		if budget.Left <= 0 && t.waited(r.Forced, now, wait) {
-			budget.Left = 1
-		}
+	if ofAnother := foreign && !a.dead(now); rejected || ofAnother { // nothing else asks for it
+		budget, wait := s.spend(r.Forced, now, a.Lifetime)
 		switch {
-		case budget.Left > 0:
+		case budget != nil:
+			marked.Forced = budget
 		case ofAnother:
 			return s.fail(contested(wait), wait)
 		default:
 			return s.disbelieve(wait)
 		}
-		budget.Left--
-		marked.Forced = &budget
 	}
 	if err := s.write(StepMark, marked); err != nil {
 		t.session, t.unused = r, marked.Mark.Nonce
@@ -283,6 +278,20 @@ func (s *Source) refresh() error {
 	return s.succeeded(next)
 }
 
+// spend returns what one more forced refresh leaves of the budget; nil: there is
+// none left, and it takes wait for it to grow.
+func (s *Source) spend(old *forced, now time.Time, lifetime time.Duration) (left *forced, wait time.Duration) {
+	budget, wait := refill(old, now, lifetime)
+	if budget.Left <= 0 && s.inTurn.waited(old, now, wait) {
+		budget.Left = 1
+	}
+	if budget.Left <= 0 {
+		return nil, wait
+	}
+	budget.Left--
+	return &budget, wait
+}
+
 // waited reports whether as much time has passed here as it takes for an empty
 // budget to grow, though the time that is written in it does not tell: the clock
 // of the process that wrote it is ahead.
@@ -306,7 +315,7 @@ func (s *Source) ask(r *record, start time.Time) (grant, error) {
 		if s.target != "" {
 			return s.server.refresh(ctx, old, s.params)
 		}
-		return s.grant.Refresh(ctx, old)
+		return s.refresher.Refresh(ctx, old)
 	})
 	switch {
 	case errors.Is(err, errBusy):

@@ -232,9 +232,9 @@ func (s *Source) runLogin(ctx context.Context, l *login, ask func(context.Contex
 	l.err = ask(ctx, l)
 }
 
-// leaveAlone is for how long Config.Reauthenticate is not asked again after a has
-// failed with err, which is returned so that it says so. One that asks a server, and
-// no person, is asked as soon as a Refresher would be.
+// leaveAlone returns how long Config.Reauthenticate is left alone after err, and err
+// with that as its RetryAfter. One that asks a server, and no person, is asked as
+// soon as a Refresher would be.
 func (s *Source) leaveAlone(err error) (time.Duration, error) {
 	e := new(RefreshError)
 	if !errors.As(err, &e) || !e.Temporary && !s.begins {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Section C: challenges as they come (RFC 9110 sections 5.6 and 11).
+// Challenges as they come (RFC 9110 sections 5.6 and 11).
 func TestChallenges(t *testing.T) {
 	bearer := func(params ...string) challenge { return challengeWith("bearer", params...) }
 	basic := func(params ...string) challenge { return challengeWith("basic", params...) }

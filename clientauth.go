@@ -19,8 +19,8 @@ import (
 // It is asked once for every request to the token endpoint, the revocation
 // endpoint, the device authorization endpoint and that for pushed authorization
 // requests, just before that is sent, so that no two requests carry the same
-// assertion. ctx ends when it is too late
-// for the request. It may be called by several goroutines at once.
+// assertion. ctx ends when it is too late for the request. It may be called by
+// several goroutines at once.
 //
 // It returns the parameters to add to the form; client_id is there already. It
 // must not return one that is there, nor client_secret, nor one with several

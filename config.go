@@ -24,8 +24,8 @@ type Config struct {
 	// Endpoint.TokenURL are required, unless Refresher is set. AuthStyle says
 	// how the client authenticates; AuthStyleAutoDetect means client_id in the
 	// body without a secret, HTTP Basic with one. The Source never tries one
-	// after the other. Scopes, RedirectURL and AuthURL play no part in keeping
-	// a session.
+	// after the other. RedirectURL and AuthURL play no part in keeping a session;
+	// by Scopes, Source.For knows what logins ask for.
 	OAuth2 *oauth2.Config
 
 	// Store keeps the session. Nil: memory only; the session ends with the
@@ -45,9 +45,8 @@ type Config struct {
 	// RequireIss refuses the answers of the authorization endpoint that do not
 	// name the Issuer, which must be set. Set it where the server's metadata has
 	// authorization_response_iss_parameter_supported (RFC 9207 section 2.4). It
-	// plays a part in a login only, as do Scopes, RedirectURL and AuthURL. An
-	// answer that names another issuer than the one that is set is refused in
-	// any case.
+	// plays a part in a login only, as do RedirectURL and AuthURL. An answer that
+	// names another issuer than the one that is set is refused in any case.
 	RequireIss bool
 
 	// ClientAuth proves which client this is, in place of OAuth2.ClientSecret,
@@ -72,9 +71,9 @@ type Config struct {
 	// every refresh has; its CheckRedirect does not: redirects are not
 	// followed. It must not send a request again by itself, as clients that
 	// retry do: many servers end the session when they see a refresh token
-	// twice. Its RoundTripper can have the body of a request again (GetBody) as
-	// long as nobody has read it, which keeps net/http from doing so. No
-	// connection is kept after a request.
+	// twice. Requests have a GetBody that works only until the body has been
+	// read, so that net/http sends none twice. No connection is kept after a
+	// request.
 	HTTPClient *http.Client
 
 	// Refresher replaces the refresh_token grant, for sessions that have their
@@ -85,7 +84,9 @@ type Config struct {
 	// token and nobody is logged in, or the session has ended; see
 	// [Source.Authenticate], and package login for ways to do so. Who needs
 	// the token waits, as long as its context allows; the login goes on
-	// without. After one that failed, nobody is asked for a minute. A request
+	// without. After one that failed, nobody is asked for a minute; one that asks
+	// a server alone, and fails with a Temporary RefreshError, is asked again after
+	// its RetryAfter, or a pause that grows from a second to a minute. A request
 	// whose token an API has rejected is not sent again under another login.
 	Reauthenticate Authenticator
 
@@ -100,7 +101,7 @@ type Config struct {
 
 	// EndSession, if not nil, is called by Logout once the session is over
 	// here, to end it in the person's browser, too: see BrowserLogout of
-	// package login. It gets the ID token that the login brought, or "".
+	// package login. It gets the session's newest ID token, or "".
 	EndSession func(ctx context.Context, cfg Config, idToken string) error
 
 	// RefreshParams are further parameters for every refresh, such as resource
@@ -110,9 +111,8 @@ type Config struct {
 	RefreshParams url.Values
 
 	// LoginParams are further parameters of the authorization request, or of the
-	// device authorization request, as are those of package login, before which
-	// they go. They play a part in a login only. StepUp adds acr_values and
-	// max_age.
+	// device authorization request. They win over the Params of package login, and
+	// play a part in a login only. StepUp adds acr_values and max_age.
 	LoginParams url.Values
 
 	// Lead is how long before expiry a refresh is due; it counts as half the
@@ -132,7 +132,7 @@ type Config struct {
 	// the access token is fresh or nobody knows how long it lives: for servers
 	// that end a session which is idle. With Background that needs nobody to ask;
 	// without, it takes somebody who asks in the last fifth of the refresh
-	// token's life, or sooner if that is short. It does nothing where the server
+	// token's life, two days at most, or sooner if that is short. It does nothing where the server
 	// does not say how long a refresh token lives (Status.RefreshExpiry), for one
 	// that lives less than a minute, and where a refresh has not put off the end.
 	KeepAlive bool
@@ -169,8 +169,8 @@ type Config struct {
 	InsecureUnsaved bool
 
 	// InsecureHTTP allows a TokenURL, a RevocationURL and a
-	// PushedAuthorizationURL with http to a host that is not this one. The refresh token and the client's secret travel
-	// in the clear.
+	// PushedAuthorizationURL with http to a host that is not this one. The refresh
+	// token and the client's secret travel in the clear.
 	InsecureHTTP bool
 }
 

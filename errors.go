@@ -40,8 +40,9 @@ var (
 	ErrNotPersisted = errors.New("the session's newest tokens could not be saved")
 
 	// ErrStore: the store failed before anything was spent. The session is
-	// as it was. What it wraps says what to do: a full disk passes, a wrong
-	// passphrase or a damaged file does not.
+	// as it was; from Logout, it is over here, and still stored. What it wraps
+	// says what to do: a full disk passes, a wrong passphrase or a damaged file
+	// does not.
 	ErrStore = errors.New("the session store failed")
 
 	// ErrMismatch: what is stored for the session, or what Import was given,
@@ -69,8 +70,9 @@ var (
 	// is still there.
 	ErrNotRemoved = errors.New("the session is imported, but the plaintext file is still there")
 
-	// ErrStepUpLimit: an API demands a login that it has just been given, or
-	// that has just failed. Nobody was asked. The text says for how long.
+	// ErrStepUpLimit: an API demands a login that it has just been given, or that
+	// has just failed, or APIs have demanded too many; the text says for how long
+	// nobody is asked. Or the demand repeats a token, and nobody ever is.
 	ErrStepUpLimit = errors.New("nobody is asked to log in again so soon")
 
 	// ErrOtherAccount: a login for an API's demand was another person's than

@@ -12,7 +12,7 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventLoggedIn      EventKind = "logged_in"      // SetToken started a session here
+	EventLoggedIn      EventKind = "logged_in"      // a session began here: by a login, SetToken or Import
 	EventLoggedOut     EventKind = "logged_out"     // Logout ended it here, or another process did
 	EventRefreshed     EventKind = "refreshed"      // the server issued new tokens to this Source
 	EventAdopted       EventKind = "adopted"        // another process has stored newer tokens, now used here

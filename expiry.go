@@ -51,8 +51,7 @@ func age(issued, now int64, elapsed time.Duration) time.Duration {
 	return max(time.Duration(now-issued), elapsed)
 }
 
-// clampLifetime returns a lifetime the rest of this file can count with. The
-// zero lifetime means unknown and is not passed in here.
+// clampLifetime returns a lifetime the rest of this file can count with.
 func clampLifetime(d time.Duration) time.Duration {
 	if d <= 0 {
 		return staleLifetime

@@ -41,7 +41,7 @@ func FuzzRefusal(f *testing.F) {
 		header := http.Header{"Retry-After": {wait}, "Content-Type": {"application/json"}}
 		cfg := cfg
 		cfg.HTTPClient = &http.Client{Transport: answering{status, header, body}}
-		_, err := newGrants(&cfg).Refresh(context.Background(), &oauth2.Token{RefreshToken: "rt"})
+		_, err := newTokenEndpoint(&cfg).Refresh(context.Background(), &oauth2.Token{RefreshToken: "rt"})
 		e := new(RefreshError)
 		if !errors.As(err, &e) {
 			t.Fatalf("got %v", err)
@@ -106,7 +106,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		cfg := cfg
 		cfg.HTTPClient = &http.Client{Transport: answering{200, http.Header{}, body}}
-		tok, err := newGrants(&cfg).Refresh(context.Background(), &oauth2.Token{RefreshToken: "rt"})
+		tok, err := newTokenEndpoint(&cfg).Refresh(context.Background(), &oauth2.Token{RefreshToken: "rt"})
 		if err != nil {
 			wantPlain(t, err.Error())
 			return

@@ -14,7 +14,7 @@ import (
 // stay only as long as that token does; and those that describe the access
 // token, and never outlive it.
 var (
-	refreshLifetimes = []string{"refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout"}
+	refreshLifetimes = endpoint.RefreshLifetimes
 	accessMembers    = []string{"access_token", "refresh_token", "token_type", "expires_in", "refresh_in", "expiry"}
 )
 

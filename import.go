@@ -19,8 +19,8 @@ import (
 // Config.Store, which is required, and only if it has not changed meanwhile.
 // Whatever fails before leaves it as it is. Its client's secret is not used.
 //
-// The token of the session in the store changes nothing there, and the file is
-// removed: an earlier Import was interrupted. Other errors: ErrSessionExists,
+// If the session in the store began with the file's token, it stays as it is, and
+// the file is removed: an earlier Import was interrupted. Other errors: ErrSessionExists,
 // if there is another session: log out first, or remove the file.
 // ErrNoSession and ErrSessionEnded, if the session that began with this token
 // is over: remove the file, and log in. ErrMismatch, if the file names another

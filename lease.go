@@ -150,8 +150,8 @@ func holder(err error) string {
 	return fmt.Sprintf(" (to find it, run: lsof %q)", held.LockFile())
 }
 
-// lock calls Store.Lock, which may hang. A lock that comes too late is
-// released; late is closed then, and Lock is not to be called again before.
+// lock calls Store.Lock, which may hang. A lock that comes too late is released;
+// late is closed then.
 func (s *Source) lock(ctx context.Context, key string) (unlock func() error, late <-chan struct{}, err error) {
 	type result struct {
 		unlock func() error

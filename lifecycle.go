@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"golang.org/x/oauth2"
 )
 
@@ -207,7 +206,7 @@ func (s *Source) endSession(forget bool, idToken chan<- string) error {
 	var unrevoked error
 	switch {
 	case !over:
-		hint, _ := endpoint.Text(r.Extra["id_token"])
+		hint := r.idToken()
 		unrevoked, err = s.bury(r, err)
 		idToken <- hint
 	case known:

@@ -62,7 +62,7 @@ func (s *span) putOff(next *span) bool {
 	return after.Sub(before) >= passed/2
 }
 
-// follow says of s what an earlier answer, of which old is, makes of it.
+// follow sets what of s depends on old, which an earlier answer told.
 func (s *span) follow(old *span) {
 	if s.Fixed = !old.putOff(s); s.Fixed {
 		s.Whole = max(old.Whole, old.Lasts)

@@ -144,7 +144,7 @@ func (s *Source) step(kind StepKind) (end func(error)) {
 	}
 }
 
-// outcome says what the attempt under way has come to, unless it fails yet. The
+// outcome says what the attempt under way has come to, unless it still fails. The
 // turn is held.
 func (s *Source) outcome(o Outcome) {
 	if a := s.inTurn.observed; a != nil {

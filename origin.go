@@ -79,11 +79,11 @@ func newRules(t *Transport) (r rules, err error) {
 }
 
 func parseOrigins(field string, list []string) (all []origin, err error) {
-	for i, raw := range list {
+	for _, raw := range list {
 		u, err := url.Parse(raw)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
 			u.User != nil || strings.Contains(u.Host, "*") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return nil, wrap(ErrOrigin, `%q in Transport.%s (the arguments of Source.Client) is no origin: write a scheme and a host, such as "https://api.example.com", one by one, and nothing behind`, endpoint.Sanitize(endpoint.WithoutQuery(list[i]), 100), field)
+			return nil, wrap(ErrOrigin, `%q in Transport.%s (the arguments of Source.Client) is no origin: write a scheme and a host, such as "https://api.example.com", one by one, and nothing behind`, endpoint.Sanitize(endpoint.WithoutQuery(raw), 100), field)
 		}
 		all = append(all, originOf(u))
 	}

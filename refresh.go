@@ -20,10 +20,10 @@ import (
 // The Source calls Refresh for one refresh at a time, across all processes that
 // share the session, with a context of its own that ends after 30 seconds. When
 // it has ended, Refresh must return: an answer that comes later is lost. Refresh
-// must not ask the Source for a token, or it waits for itself. old
-// is the token to replace, with its refresh token if it has one; it may be
-// modified. The result's RefreshToken, if not empty, replaces the old one; its
-// Expiry or ExpiresIn tells its lifetime.
+// must not ask the Source for a token, or it waits for itself. old is the token to
+// replace, with its refresh token if it has one; it may be modified. The result's
+// RefreshToken, if not empty, replaces the old one; its Expiry or ExpiresIn tells
+// its lifetime.
 //
 // An error that is a *RefreshError or an *oauth2.RetrieveError is understood as
 // it stands. Any other counts as "outcome unknown" if old has a refresh token
@@ -43,8 +43,9 @@ func (f RefresherFunc) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.
 	return f(ctx, old)
 }
 
-// grants asks the token endpoint with the refresh_token grant.
-type grants struct {
+// A tokenEndpoint is the server's, asked by the refresh_token grant, as a Refresher,
+// and by others.
+type tokenEndpoint struct {
 	*endpoint.Client
 	tokenURL     string
 	params       url.Values
@@ -53,35 +54,35 @@ type grants struct {
 	assumeBearer bool
 }
 
-var _ Refresher = (*grants)(nil)
+var _ Refresher = (*tokenEndpoint)(nil)
 
-// newGrants takes what it needs of a checked Config.
-func newGrants(cfg *Config) *grants {
-	return &grants{Client: endpoint.New(cfg.HTTPClient, cfg.OAuth2, cfg.PlainBasicAuth, cfg.prover()),
+// newTokenEndpoint takes what it needs of a checked Config.
+func newTokenEndpoint(cfg *Config) *tokenEndpoint {
+	return &tokenEndpoint{Client: endpoint.New(cfg.HTTPClient, cfg.OAuth2, cfg.PlainBasicAuth, cfg.prover()),
 		tokenURL: cfg.OAuth2.Endpoint.TokenURL, proves: cfg.ClientAuth != nil,
 		params: cfg.RefreshParams, acceptForm: cfg.AcceptFormEncoded, assumeBearer: cfg.AssumeBearer}
 }
 
 // Refresh implements Refresher by one POST, which is never repeated.
-func (g *grants) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
-	return g.refresh(ctx, old, nil)
+func (t *tokenEndpoint) Refresh(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
+	return t.refresh(ctx, old, nil)
 }
 
 // refresh is Refresh with the parameters of a target, in place of those of the
 // Config.
-func (g *grants) refresh(ctx context.Context, old *oauth2.Token, target url.Values) (*oauth2.Token, error) {
+func (t *tokenEndpoint) refresh(ctx context.Context, old *oauth2.Token, target url.Values) (*oauth2.Token, error) {
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.RefreshToken}}
-	maps.Copy(form, g.params)
+	maps.Copy(form, t.params)
 	maps.Copy(form, target)
-	return g.request(ctx, form)
+	return t.request(ctx, form)
 }
 
 // request sends a form to the token endpoint, and says what the answer means for
 // a session whose refresh token was in it.
-func (g *grants) request(ctx context.Context, form url.Values) (*oauth2.Token, error) {
+func (t *tokenEndpoint) request(ctx context.Context, form url.Values) (*oauth2.Token, error) {
 	start := time.Now()
 	asserts := form.Has("assertion") // before the client adds its own
-	answer, err := g.Post(ctx, g.tokenURL, form)
+	answer, err := t.Post(ctx, t.tokenURL, form)
 	if failed := new(endpoint.AuthError); errors.As(err, &failed) {
 		return nil, unproven(failed.Err)
 	}
@@ -91,10 +92,10 @@ func (g *grants) request(ctx context.Context, form url.Values) (*oauth2.Token, e
 		}
 		return nil, &RefreshError{class: classUnknown, Temporary: true, OutcomeUnknown: true, Err: failed}
 	}
-	tok, err := answer.Token(start, g.acceptForm, g.assumeBearer)
+	tok, err := answer.Token(start, t.acceptForm, t.assumeBearer)
 	if refused := new(endpoint.Refusal); errors.As(err, &refused) {
 		e := refusal(refused)
-		if e.proves = g.proves; g.proves || asserts {
+		if e.proves = t.proves; t.proves || asserts {
 			e.suspectClock(refused.Header, time.Now(), asserts)
 		}
 		return nil, e

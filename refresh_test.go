@@ -76,7 +76,7 @@ func expired(t *testing.T, o oauthtest.Options, edits ...func(*freshtoken.Config
 	return w, src
 }
 
-// Section D: the request.
+// The request.
 func TestTokenRequest(t *testing.T) {
 	request := func(t *testing.T, o oauthtest.Options, edits ...func(*freshtoken.Config)) (*http.Request, url.Values, string) {
 		t.Helper()
@@ -248,7 +248,7 @@ func TestTokenRequest(t *testing.T) {
 	})
 }
 
-// Section E: answers with an oddity whose tokens serve all the same.
+// Answers with an oddity whose tokens serve all the same.
 func TestOddAnswers(t *testing.T) {
 	for _, odd := range oauthtest.OddAnswers() {
 		inBubble(t, odd.Name, func(t *testing.T) {

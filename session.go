@@ -112,8 +112,8 @@ func parseKey(s string) (b binding, ok bool) {
 // An ending tells how a session came to its end.
 type ending struct {
 	At          time.Time `json:"at"`
-	LoggedOut   bool      `json:"logged_out,omitempty"` // by Logout; otherwise the server refused,
-	Never       bool      `json:"never,omitempty"`      // or there was no session: somebody is about to log in
+	LoggedOut   bool      `json:"logged_out,omitempty"` // by Logout, and not because the server refused
+	Never       bool      `json:"never,omitempty"`      // there was no session: somebody is about to log in
 	Status      int       `json:"status,omitempty"`
 	Code        string    `json:"code,omitempty"`
 	Description string    `json:"description,omitempty"`
@@ -131,7 +131,7 @@ func (e *ending) absent() bool { return e != nil && (e.LoggedOut || e.Never) }
 type mark struct {
 	Digest string    `json:"digest"` // of the refresh token
 	Nonce  string    `json:"nonce"`
-	At     time.Time `json:"at"` // for humans
+	At     time.Time `json:"at"` // when it may have been spent first
 }
 
 // A pause keeps all processes from asking the server again too soon. It tells

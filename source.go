@@ -43,15 +43,15 @@ type Source struct {
 
 // shared is what all Sources of one session have in common.
 type shared struct {
-	cfg    Config
-	key    string
-	store  Store
-	grant  Refresher
-	server *grants // for revocation, too
-	begins bool    // Config.Refresher has the first token as well: there are no logins
-	jitter float64 // in [0, 1), fixed
-	random func() float64
-	events events
+	cfg       Config
+	key       string
+	store     Store
+	refresher Refresher
+	server    *tokenEndpoint // for revocation, too
+	begins    bool           // Config.Refresher has the first token as well: there are no logins
+	jitter    float64        // in [0, 1), fixed
+	random    func() float64
+	events    events
 
 	// turn is held by the one goroutine that may lock and use the store, and
 	// change the fields of inTurn.
@@ -61,17 +61,17 @@ type shared struct {
 	// loginTurn is held by the one goroutine that has a person log in.
 	loginTurn chan struct{} // of one element
 
-	mu        sync.Mutex // guards what follows
-	sources   []*Source  // all of the session, New's first; never changed in place
-	closed    bool
-	done      chan struct{}  // closed when Close has finished; nil before Close
-	closeErr  error          // set before done is closed
-	running   sync.WaitGroup // what uses the store or the server
-	logins    sync.WaitGroup
-	stopLock  context.CancelFunc // ends the wait for the session lock; nil: nobody waits
-	timer     *time.Timer        // the next flight of Config.Background
-	saveTimer *time.Timer        // the next attempt to save what could not be saved
-	login     *login             // the one under way; nil: none is
+	mu          sync.Mutex // guards what follows
+	sources     []*Source  // all of the session, New's first; never changed in place
+	closed      bool
+	done        chan struct{}  // closed when Close has finished; nil before Close
+	closeErr    error          // set before done is closed
+	running     sync.WaitGroup // what uses the store or the server
+	logins      sync.WaitGroup
+	stopWaiting context.CancelFunc // ends what Close need not wait for; nil: there is nothing
+	timer       *time.Timer        // the next flight of Config.Background
+	saveTimer   *time.Timer        // the next attempt to save what could not be saved
+	login       *login             // the one under way; nil: none is
 
 	// Why Config.Reauthenticate has failed, until when it is left alone, and how
 	// often in a row a server was asked in vain.
@@ -95,14 +95,14 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{shared: &shared{
-		cfg:    cfg,
-		key:    cfg.binding().key(),
-		store:  cfg.Store,
-		grant:  cfg.Refresher,
-		server: newGrants(&cfg),
-		random: random,
-		jitter: random(),
-		turn:   make(chan struct{}, 1),
+		cfg:       cfg,
+		key:       cfg.binding().key(),
+		store:     cfg.Store,
+		refresher: cfg.Refresher,
+		server:    newTokenEndpoint(&cfg),
+		random:    random,
+		jitter:    random(),
+		turn:      make(chan struct{}, 1),
 	}}
 	s.loginTurn = make(chan struct{}, 1)
 	s.sources = []*Source{s}
@@ -115,13 +115,13 @@ func newSource(cfg Config, random func() float64) (*Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.grant = r
+		s.refresher = r
 		if a, ok := c.(Authenticator); ok && cfg.Reauthenticate == nil {
 			s.cfg.Reauthenticate, s.begins = a, true
 		}
 	}
-	if s.grant == nil {
-		s.grant = s.server
+	if s.refresher == nil {
+		s.refresher = s.server
 	}
 	if s.cfg.Background {
 		s.fly(reasonNeed)
@@ -283,7 +283,8 @@ func (s *Source) Status() Status {
 // If the store fails, the session lives in memory, the error is
 // ErrNotPersisted, and saving is tried again until Close; if the session in use
 // began with the same token it goes on, and the error is ErrStore or ErrLocked.
-// A stored value that is damaged is set aside. If ctx ends first, SetToken may still take effect.
+// A stored value that is damaged is set aside. If ctx ends first, SetToken may
+// still take effect.
 func (s *Source) SetToken(ctx context.Context, tok *oauth2.Token) error {
 	if tok == nil || tok.AccessToken == "" && tok.RefreshToken == "" {
 		return public(wrap(ErrBadToken, "SetToken needs an access token or a refresh token"))
@@ -313,13 +314,13 @@ func (s *Source) Logout(ctx context.Context) error {
 	return public(s.root().logOut(ctx, false, nil))
 }
 
-// Close ends the Source, and all others of the session (For). It waits, for a minute and a half at most, for a refresh
-// that is under way and its save, and tries once more to save what could not be
-// saved; if that fails, the error is ErrNotPersisted. A login that is under way
-// is ended, and waited for three seconds; for Config.OnEvent and
-// Config.OnAttempt to return from what they have been told, it waits one. The
-// session lives on in the store. Later calls of any method return ErrClosed,
-// those of Close what the first returned.
+// Close ends the Source, and all others of the session (For). It waits, for a
+// minute and a half at most, for a refresh that is under way and its save, and
+// tries once more to save what could not be saved; if that fails, the error is
+// ErrNotPersisted. A login that is under way is ended, and waited for three
+// seconds; for Config.OnEvent and Config.OnAttempt to return from what they have
+// been told, it waits one. The session lives on in the store. Later calls of any
+// method return ErrClosed, those of Close what the first returned.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -331,8 +332,8 @@ func (s *Source) Close() error {
 	s.closed, s.done = true, make(chan struct{})
 	stop(&s.timer)
 	stop(&s.saveTimer)
-	if s.stopLock != nil {
-		s.stopLock()
+	if s.stopWaiting != nil {
+		s.stopWaiting()
 	}
 	if s.login != nil {
 		s.login.cancel()
@@ -370,12 +371,13 @@ func (s *Source) isClosed() bool {
 	return s.closed
 }
 
-// stopWith registers what Close calls to end a wait for the session lock; not
-// after Close. Nil: there is no such wait any more.
+// stopWith registers what Close calls to end what it need not wait for: the wait for
+// the session lock, a look into the store, a check of an ID token; not after Close.
+// Nil: there is no such thing any more.
 func (s *Source) stopWith(cancel context.CancelFunc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopLock = cancel
+	s.stopWaiting = cancel
 	return !s.closed
 }
 

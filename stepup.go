@@ -53,8 +53,8 @@ type stepUp struct {
 // to decide that now is the time to ask somebody; a Transport never does.
 //
 // There is one login at a time: callers with the same demand share it, and one
-// whose demand is older than the last login, or for whom another process has had
-// somebody log in, gets the token that there is. When ctx is done for all who
+// whose demand is older than the last login for the same one, or for whom another
+// process has had somebody log in, gets the token that there is. When ctx is done for all who
 // wait, the login is given up. The former session is not revoked at the server,
 // where some servers would end the new one with it; it expires there.
 //

@@ -16,7 +16,7 @@ import (
 // up and returns the context's error once the context is done. A call that
 // returns the context's error may nevertheless take effect.
 //
-// Keys are arbitrary strings, up to some hundred bytes; keys that differ at all
+// Keys are arbitrary strings, of a few hundred bytes as a rule; keys that differ at all
 // are different. Values are arbitrary bytes, a few kilobytes as a rule; the
 // bytes are confidential, and a Store that does not encrypt them should be
 // wrapped with storage.Seal.

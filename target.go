@@ -246,8 +246,6 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 			s.refusal.err, s.refusal.session, s.refusal.until = err, r.ID, time.Now().Add(d)
 			return s.stay(err, d)
 		}
-	}
-	if doubtful {
 		s.refusal.count = -maxRefusals // it is the target: for a while, nobody asks so soon
 	}
 	e.class, e.ended, e.Uncertain, e.foreign, e.Temporary = classTarget, false, false, false, false

@@ -76,7 +76,8 @@ var _ http.RoundTripper = (*Transport)(nil)
 // RejectedByLogin returns a Transport.Rejected for APIs behind a proxy that
 // answers an expired token with a redirect to its login page. loginURL is that
 // page, as far as its address is always the same: what follows it, such as a
-// query, does not matter. What the default takes for a rejection is one, too.
+// query, does not matter. A path alone is one at the API's own origin. A loginURL
+// that is none never matches. What the default takes for a rejection is one, too.
 func RejectedByLogin(loginURL string) func(*http.Response) bool {
 	login, err := url.Parse(loginURL)
 	if err == nil && loginURL == "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
-// Section C: what a rejection is, and the one replay.
+// What a rejection is, and the one replay.
 func TestRejections(t *testing.T) {
 	rtBubble(t, "R6750-3.1-401 replays with a new token", func(t *testing.T) {
 		for _, f := range oauthtest.Rejections() {

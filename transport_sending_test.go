@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Section B: how the token is sent.
+// How the token is sent.
 func TestSendsTheToken(t *testing.T) {
 	rtBubble(t, "R6750-2.1 writes Bearer, one space, the token", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{AccessLifetime: time.Minute})

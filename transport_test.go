@@ -19,7 +19,7 @@ import (
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
 
-// Section A of the conformance list: the contract of http.RoundTripper.
+// The contract of http.RoundTripper.
 func TestRoundTripperContract(t *testing.T) {
 	rtBubble(t, "GO-1 leaves the request alone", testLeavesRequestAlone)
 	rtBubble(t, "GO-2 closes the body on every path", testClosesBody)

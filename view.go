@@ -144,7 +144,7 @@ func (s *Source) show(adjust func(*view)) *view {
 		case old == nil || v.token == nil || v.token != old.token || old.err != nil:
 			other.display(nil)
 		case v.planned == old.planned && v.warn == old.warn:
-			other.describeStatus(old) // its callers go on as they were
+			other.updateStatus(old) // its callers go on as they were
 		default: // the end of the session has moved
 			other.display(func(v *view) {
 				if v.token != old.token || v.planned != old.planned {
@@ -167,7 +167,7 @@ func (s *Source) display(adjust func(*view)) *view {
 		if adjust != nil {
 			adjust(v)
 		}
-		s.describeStatus(v)
+		s.updateStatus(v)
 		if s.publish(old, v) {
 			return v
 		}
@@ -237,8 +237,8 @@ func (s *Source) sessionError() error {
 	}
 }
 
-// describeStatus updates the status to what v shows.
-func (s *Source) describeStatus(v *view) {
+// updateStatus updates the status to what v shows.
+func (s *Source) updateStatus(v *view) {
 	t := &s.inTurn
 	r := t.session
 	s.mu.Lock()

@@ -72,7 +72,7 @@ func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 	}
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("%w (the files are %s and %s)", explainPair(certPEM, keyPEM, err), certFile, keyFile)
+		return nil, fmt.Errorf("%w (the files are %s and %s)", explainPair(keyPEM, err), certFile, keyFile)
 	}
 	c, err := NewCertificate(cert)
 	if err != nil {
@@ -82,7 +82,7 @@ func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 }
 
 // explainPair says what is wrong with files that are no pair.
-func explainPair(certPEM, keyPEM []byte, err error) error {
+func explainPair(keyPEM []byte, err error) error {
 	if strings.Contains(err.Error(), "does not match") {
 		return mismatch()
 	}

@@ -153,9 +153,9 @@ func (k *Key) PublicJWKS(keyID string) ([]byte, error) {
 	if keyID == "" {
 		keyID = k.id
 	}
-	alg := k.algorithms[0]
-	if len(k.algorithms) > 1 {
-		alg = "" // it is not settled yet
+	alg := ""
+	if len(k.algorithms) == 1 { // otherwise it is not settled yet
+		alg = k.algorithms[0]
 	}
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: k.public, KeyID: keyID, Use: "sig", Algorithm: alg}}}
 	data, err := json.MarshalIndent(set, "", "  ")

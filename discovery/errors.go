@@ -65,7 +65,7 @@ func (n networkError) Unwrap() error { return n.err }
 
 // unavailable makes an error of a request that failed at address.
 func unavailable(address string, err error) error {
-	at, host := address, ""
+	host := ""
 	if u, perr := url.Parse(address); perr == nil {
 		host = u.Host
 	}
@@ -73,13 +73,13 @@ func unavailable(address string, err error) error {
 	bad := new(tls.CertificateVerificationError)
 	switch {
 	case errors.As(err, &bad):
-		return fail(ErrUnavailable, "%s: %w: check the issuer, and which certificates the HTTP client trusts", at, networkError{endpoint.Bare(err)})
+		return fail(ErrUnavailable, "%s: %w: check the issuer, and which certificates the HTTP client trusts", address, networkError{endpoint.Bare(err)})
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return fail(ErrUnavailable, "%s: %w: check whether the issuer begins with http or https", at, networkError{endpoint.Bare(err)})
+		return fail(ErrUnavailable, "%s: %w: check whether the issuer begins with http or https", address, networkError{endpoint.Bare(err)})
 	case errors.As(err, &network) && endpoint.IsUnsent(err):
 		return fail(ErrUnavailable, "%w; if the server is down, try again later", networkError{&endpoint.SendError{Host: host, Err: network.Err, Unsent: true}})
 	}
-	return fail(ErrUnavailable, "%s: %w: try again later; if it stays like this, check the issuer and the network, or %s", at, networkError{endpoint.Bare(err)}, instead)
+	return fail(ErrUnavailable, "%s: %w: try again later; if it stays like this, check the issuer and the network, or %s", address, networkError{endpoint.Bare(err)}, instead)
 }
 
 // printable reports whether r is a visible character of ASCII. URLs consist of

@@ -137,7 +137,7 @@ func (r *request) explain(err error) error {
 func withoutRefreshToken(tok *oauth2.Token) *oauth2.Token {
 	all, _ := tok.Extra(endpoint.AllMembers).(map[string]json.RawMessage)
 	all = maps.Clone(all)
-	for _, name := range []string{"refresh_token", "refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout"} {
+	for _, name := range append([]string{"refresh_token"}, endpoint.RefreshLifetimes...) {
 		delete(all, name)
 	}
 	c := &oauth2.Token{AccessToken: tok.AccessToken, TokenType: tok.TokenType, Expiry: tok.Expiry, ExpiresIn: tok.ExpiresIn}

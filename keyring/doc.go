@@ -94,8 +94,8 @@
 // the process list for that moment. The keychain knows the security program as
 // the owner of the item, not yours: any program of the same user can have it
 // read the item without a prompt. What that program does not find counts as
-// absent only if there is a default keychain. A locked keychain, as over ssh, is ErrLocked,
-// or prompts. An item is up to 2,560 bytes.
+// absent only if there is a default keychain. A locked keychain, as over ssh, is
+// ErrLocked, or prompts. An item is up to 2,560 bytes.
 //
 // # Windows
 //

@@ -23,8 +23,9 @@ import (
 //
 // All but the last are heads: a key has at most one, and it alone decides what
 // is stored. SUM and DIGEST cover the account besides the value, so that an
-// item moved to another account is damage there. Where there is no head, or the head is a plain value, there are
-// no parts; so a value that fits one item costs no look at anything else.
+// item moved to another account is damage there. Where there is no head, or the
+// head is a plain value, there are no parts; so a value that fits one item costs no
+// look at anything else.
 const (
 	version    = "ft1"
 	typeValue  = "v"

@@ -114,11 +114,11 @@ func (s *Store) loadOnce(ctx context.Context, account string) ([]byte, *head, er
 	// Not whole, or something odd was said about a part. Either that is so, or
 	// these parts have just made way for others: then the head is no longer
 	// the same, by its generation.
-	switch again, err := s.get(ctx, account); {
-	case err == errAbsent, err == nil && again != text:
+	switch again, unread := s.get(ctx, account); {
+	case unread == errAbsent, unread == nil && again != text:
 		return nil, nil, errTorn
-	case err != nil:
-		return nil, nil, err
+	case unread != nil:
+		return nil, nil, unread
 	}
 	return nil, h, err
 }

@@ -36,7 +36,8 @@ func StepUp(ctx context.Context, src *freshtoken.Source, flow freshtoken.Authent
 // Auto logs in by Loopback where a browser can be opened on this machine, and
 // otherwise by Device, if the server is known to have it
 // (Endpoint.DeviceAuthURL). Without either it is Loopback, which then shows the
-// address. The zero Auto is ready for use.
+// address. A Loopback.Prompt.Browse counts as a browser, and a server without an
+// Endpoint.AuthURL has no logins in one. The zero Auto is ready for use.
 type Auto struct {
 	Loopback Loopback
 	Device   Device

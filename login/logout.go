@@ -41,8 +41,8 @@ type BrowserLogout struct {
 	Page func(err error) []byte
 }
 
-// Logout opens the server's logout in the browser, with the ID token that the
-// login brought, if any, to tell whose session it is. It returns when the
+// Logout opens the server's logout in the browser, with an ID token of the
+// session, if there is one, to tell whose it is. It returns when the
 // browser is back, or ctx is done; its errors are those of a login.
 func (b BrowserLogout) Logout(ctx context.Context, cfg freshtoken.Config, idToken string) error {
 	if err := b.logout(ctx, &cfg, idToken); err != nil {

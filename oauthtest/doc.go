@@ -186,8 +186,8 @@
 //
 // # How strict it is
 //
-// The endpoints for tokens, revocation, devices and pushed requests accept POST with a form and
-// nothing else. They refuse a parameter that stands twice or is empty, a secret
+// The endpoints for tokens, revocation, devices and pushed requests accept POST
+// with a form and nothing else. They refuse a parameter that stands twice or is empty, a secret
 // in the URL, a client that authenticates in two ways or should not at all, HTTP
 // Basic without the form-encoding of RFC 6749, section 2.3.1, more scope than
 // was granted, a resource that is no absolute URI, has a fragment or was not
@@ -201,8 +201,8 @@
 // The authorization endpoint wants GET, response_type=code, PKCE with S256, and
 // parameters that stand once and are not empty. It shows a page, and redirects
 // nobody, unless client and redirect URI are known. A request_uri serves once, the
-// client that pushed the request, and with nothing beside it but client_id. An authorization code serves
-// once: a well-formed request with another client, redirect URI or verifier
+// client that pushed the request, and with nothing beside it but client_id. An
+// authorization code serves once: a well-formed request with another client, redirect URI or verifier
 // spends it too, and one that shows it again ends the session that came of it. A
 // device code likewise serves once. A poll that follows another too soon is
 // answered with slow_down, whatever the user has decided, and makes the interval

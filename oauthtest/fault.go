@@ -28,8 +28,9 @@ type Fault struct {
 	Delay time.Duration
 
 	// Before is called before processing: a place to hold the request. At
-	// the endpoints for forms the request has arrived whole by then. ctx ends when the client goes away or the listener stops. A
-	// non-nil error drops the connection unprocessed.
+	// the endpoints for forms the request has arrived whole by then. ctx ends
+	// when the client goes away or the listener stops. A non-nil error drops the
+	// connection unprocessed.
 	Before func(ctx context.Context) error
 
 	// DropBefore drops the connection without processing the request.

@@ -74,7 +74,8 @@ func (s *Server) Format(f fmt.State, _ rune) {
 
 // New makes a server. It starts no goroutine and listens nowhere: see
 // [Server.Client] and [Server.Start]. It panics if BaseURL is no URL of a
-// scheme and a host, or a redirect URI or a resource is no absolute URI.
+// scheme and a host, a redirect URI or a resource is no absolute URI, or IDTokens
+// is no algorithm that it knows.
 func New(o Options) *Server {
 	s := &Server{
 		opt:      o.complete(),
@@ -108,9 +109,9 @@ func (s *Server) setBase(base string) {
 	s.own[canonicalHost(u)] = true
 }
 
-// Start listens on a free port of 127.0.0.1, serves plain HTTP there, and makes
-// that address the server's base URL; the in-memory side goes on working under
-// the old and the new address. The returned stop closes the listener and every
+// Start listens on a free port of 127.0.0.1, or else of ::1, serves plain HTTP
+// there, and makes that address the server's base URL; the in-memory side goes on
+// working under the old and the new address. The returned stop closes the listener and every
 // connection and waits until the requests under way have ended; it may be
 // called twice. Start panics if it can't listen, or while the server is
 // already listening.
@@ -128,6 +129,12 @@ func (s *Server) start(conf *tls.Config) (stop func()) {
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
+		l, err = net.Listen("tcp", "[::1]:0")
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.running = false
+		s.mu.Unlock()
 		panic("oauthtest: cannot listen on the loopback interface: " + err.Error())
 	}
 	base := "http://" + l.Addr().String()

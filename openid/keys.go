@@ -26,7 +26,7 @@ const (
 
 // A keyRing has the keys of a server that are at hand.
 type keyRing struct {
-	mu   sync.Mutex // guards all
+	mu   sync.Mutex // guards what follows
 	all  []jose.JSONWebKey
 	from string // their URL
 }

@@ -17,7 +17,7 @@
 // Each [freshtoken.Attempt] is a trace of its own, because it belongs to none of
 // the callers who wait for it:
 //
-//	freshtoken.refresh            freshtoken.reason, .outcome, .generation; error.type
+//	freshtoken.refresh            freshtoken.reason, .outcome, .generation, .target; error.type
 //	  freshtoken.refresh.lock     waiting for the session lock
 //	  freshtoken.refresh.load     reading the store
 //	  freshtoken.refresh.mark     noting that the refresh token is about to be spent

@@ -146,9 +146,9 @@ func (f *File) named(key string, err error) error {
 
 // Save seals value into a new file and renames it to that of key, both synced
 // to the disk before it returns; before the first value of a store, so are the
-// key file and all directories above, unless they may not be opened. It fails as Load does, rather than replace a
-// file that it cannot open; that there is none yet is fine. On Windows the
-// rename is written through.
+// key file and all directories above, unless they may not be opened. It fails as
+// Load does, rather than replace a file that it cannot open; that there is none yet
+// is fine. On Windows the rename is written through.
 func (f *File) Save(ctx context.Context, key string, value []byte) error {
 	return f.named(key, f.s.save(ctx, key, value))
 }

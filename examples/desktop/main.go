@@ -6,7 +6,7 @@
 // Copy account.go, which knows no window: it does what takes time in the background,
 // one thing at a time, and has the window draw itself anew when something happens,
 // be it that somebody signs out in another window. window.go and paint.go are a
-// toolkit of 200 lines, for X11 and without cgo. Put yours in their place.
+// toolkit of 300 lines, for X11 and without cgo. Put yours in their place.
 package main
 
 import (

@@ -66,6 +66,9 @@ func Command(t testing.TB, cmd *exec.Cmd) {
 func Dir(t testing.TB, plain ...string) string {
 	t.Helper()
 	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { Search(t, dir, plain...) })
 	return dir
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"log/slog"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/freshtoken/freshtoken/internal/canary"
@@ -122,6 +124,18 @@ func (p *plot) end() {
 	}
 }
 
+// sentBody tells when it is closed, which may be after its request was answered.
+type sentBody struct {
+	io.Reader
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (b *sentBody) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return nil
+}
+
 // What tests watch while they run: each place, with a secret and without.
 func TestWatches(t *testing.T) {
 	srv := oauthtest.New(oauthtest.Options{})
@@ -136,12 +150,19 @@ func TestWatches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		sent := &sentBody{Reader: req.Body, closed: make(chan struct{})}
+		if body != "" {
+			req.Body = sent
+		} else {
+			sent.Close()
+		}
 		req.Header.Set(header, value)
 		resp, err := canary.Guard(t, srv.Transport(), srv.BaseURL()).RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
+		<-sent.closed
 	}
 	places := map[string]func(t testing.TB, secret string){
 		"an error":    func(t testing.TB, s string) { canary.Shown(t, "x", fmt.Errorf("no: %w", errors.New(s))) },

@@ -249,3 +249,7 @@ func Sanitize(s string, limit int) string {
 		return r
 	}, s)
 }
+
+// RefreshLifetimes are the members of a token response that say how long its refresh
+// token lives: none is in an RFC, and each has its servers.
+var RefreshLifetimes = []string{"refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout"}

@@ -95,7 +95,7 @@ const CheckClient = "check ClientID of Config.OAuth2 and, if the client has a se
 const CheckClientAuth = "check ClientID of Config.OAuth2, and that the server knows this client with the method and the key, or the certificate, " +
 	"of Config.ClientAuth; for assertions also Config.Issuer, which is their audience, and clientauth.Options"
 
-// NotAccepted is what has happened there. proves says whether the client has a
+// NotAccepted says that the server does not accept the client. proves says whether the client has a
 // Prover.
 func NotAccepted(proves bool) string {
 	if proves {

@@ -1,8 +1,8 @@
 //go:build (dragonfly && cgo) || (freebsd && cgo) || linux || netbsd || openbsd
 
 // Package secretservice is a client of the Secret Service of the session bus:
-// it asks whether the service can be used, without ever prompting, starting a
-// bus or hanging, and reads, writes and deletes items.
+// it asks whether the service can be used, without starting a bus or hanging, and
+// reads, writes and deletes items. Only Unlock prompts.
 //
 // It finds what github.com/zalando/go-keyring stores: at the same bus address,
 // in the collection "login" before the default one, under the same attributes.
@@ -82,9 +82,9 @@ func Unlock(ctx context.Context) error {
 }
 
 // Search counts the items that all collections together have for a service and
-// a username: those that can be read, and those that are locked. It needs no unlocked collection and prompts
-// nobody. What a locked collection does not tell (KeePassXC tells nothing of a
-// locked database) it cannot count.
+// a username: those that can be read, and those that are locked. It needs no
+// unlocked collection and prompts nobody. What a locked collection does not tell
+// (KeePassXC tells nothing of a locked database) it cannot count.
 func Search(ctx context.Context, serviceName, username string) (unlocked, locked int, err error) {
 	err = visit(ctx, func(c *client) error {
 		var open, shut []dbus.ObjectPath
@@ -125,7 +125,7 @@ func visit(ctx context.Context, f func(*client) error) error {
 	return f(c)
 }
 
-// dial connects to the session bus. The attempt to knows no context; one that
+// dial connects to the session bus. The attempt knows no context; one that
 // succeeds too late finds ctx done, and the connection closes itself.
 func dial(ctx context.Context) (*dbus.Conn, error) {
 	type answer struct {
