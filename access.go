@@ -1,9 +1,11 @@
 package freshtoken
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -58,8 +60,8 @@ func (a *access) clean() bool {
 		return false
 	}
 	a.Lifetime = min(max(a.Lifetime, 0), maxLifetime)
-	if y := a.Issued.Year(); y < 1970 || y > 2200 { // beyond what nanoseconds can count
-		a.Lifetime = 0
+	if y := a.Issued.Year(); a.Lifetime > 0 && (y < 1970 || y > 2200) { // beyond what nanoseconds can count
+		a.Issued, a.Lifetime = longDead, staleLifetime
 	}
 	return true
 }
@@ -135,7 +137,9 @@ func (r *record) kept() *record {
 	if len(r.Derived) <= maxDerived {
 		return r
 	}
-	targets := slices.SortedFunc(maps.Keys(r.Derived), func(a, b string) int { return r.Derived[a].Issued.Compare(r.Derived[b].Issued) })
+	targets := slices.SortedFunc(maps.Keys(r.Derived), func(a, b string) int {
+		return cmp.Or(r.Derived[a].Issued.Compare(r.Derived[b].Issued), strings.Compare(a, b))
+	})
 	return r.with(func(c *record) {
 		c.Derived = maps.Clone(r.Derived)
 		for _, target := range targets[:len(targets)-maxDerived] {

@@ -234,7 +234,10 @@ func (s *Source) refresh() error {
 	if left, err := s.refusal.stands(r, now); err != nil {
 		return s.stay(err, left)
 	}
-	marked := r.marked(now)
+	if s.yields(r, now) {
+		return s.rootFirst(r)
+	}
+	marked := r.marked(now, s.target)
 	a := r.of(s.target)
 	foreign := s.foreign(a)
 	rejected := v.rejected && a != nil && v.age(now) < s.dueAge(r, a)

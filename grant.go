@@ -3,6 +3,7 @@ package freshtoken
 import (
 	"encoding/json"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,30 @@ var (
 var extraNames = append([]string{"scope", "id_token", "refresh_in", "issued_token_type", "session_state", "instance_url",
 	"authorization_expires_in"}, refreshLifetimes...)
 
+// maxDepth is how deep a member of an answer may be nested that is kept: what is
+// stored has to be read again, and encoding/json reads no deeper than 10,000.
+const maxDepth = 1000
+
+// depth is how deep some JSON is nested.
+func depth(raw json.RawMessage) (deepest int) {
+	level, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[', c == '{':
+			level++
+			deepest = max(deepest, level)
+		case c == ']', c == '}':
+			level--
+		}
+	}
+	return deepest
+}
+
 // grant is what a Refresher's token says, taken apart.
 type grant struct {
 	access, refresh string
@@ -36,7 +61,7 @@ type grant struct {
 func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
 	var g grant
 	if tok.TokenType != "" && !strings.EqualFold(tok.TokenType, "Bearer") {
-		return g, wrap(ErrBadToken, "its type is %q, and only Bearer tokens can be sent: ask the server for those", endpoint.Sanitize(tok.TokenType, 40))
+		return g, wrap(ErrBadToken, "its type is %s, and only Bearer tokens can be sent: ask the server for those", shownType(tok))
 	}
 	if tok.AccessToken != "" && !headerSafe(tok.AccessToken) {
 		return g, wrap(ErrBadToken, "the access token has characters that are not allowed in a header: check what the login returned")
@@ -65,7 +90,9 @@ func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
 	}
 	if all, ok := tok.Extra(endpoint.AllMembers).(map[string]json.RawMessage); ok {
 		for name, raw := range all {
-			g.setExtra(name, raw)
+			if depth(raw) <= maxDepth {
+				g.setExtra(name, raw)
+			}
 		}
 	}
 	if hint, ok := endpoint.Number(g.extra["refresh_in"]); ok && hint > 0 {
@@ -75,6 +102,22 @@ func takeApart(tok *oauth2.Token, start time.Time) (grant, error) {
 		delete(g.extra, name)
 	}
 	return g, nil
+}
+
+// shownType is the type of a token, if that is fit to be shown: not if the server has
+// put a piece of one there.
+func shownType(tok *oauth2.Token) string {
+	secrets := []string{tok.AccessToken, tok.RefreshToken}
+	all, _ := tok.Extra(endpoint.AllMembers).(map[string]json.RawMessage)
+	for name, raw := range all {
+		if text, ok := endpoint.Text(raw); ok && name != "token_type" {
+			secrets = append(secrets, text)
+		}
+	}
+	if endpoint.Repeats(tok.TokenType, secrets...) {
+		return endpoint.Hidden
+	}
+	return strconv.Quote(endpoint.Sanitize(tok.TokenType, 40))
 }
 
 func (g *grant) setExtra(name string, value json.RawMessage) {

@@ -14,6 +14,10 @@ import (
 // How a session begins and ends, and how a Source does. All of it takes its
 // turn with refreshes, and the session lock.
 
+// longDead is when tokens are taken to have been issued that expired before there
+// was such a time in the store.
+var longDead = time.Unix(0, 0).AddDate(0, 0, 2).UTC()
+
 // takeLogin checks the token of a login and takes it apart. issued is when it
 // was asked for, as far as it tells.
 func (s *Source) takeLogin(tok *oauth2.Token) (g grant, issued time.Time, err error) {
@@ -32,7 +36,10 @@ func (s *Source) takeLogin(tok *oauth2.Token) (g grant, issued time.Time, err er
 		}
 	}
 	if dead { // keep what is dead from looking alive
-		return g, tok.Expiry.Add(-g.lifetime), nil
+		if issued = tok.Expiry.Add(-g.lifetime); issued.Before(longDead) { // as who wants a refresh writes it
+			g.lifetime, issued = staleLifetime, longDead
+		}
+		return g, issued, nil
 	}
 	return g, now, nil
 }

@@ -32,6 +32,24 @@ func TestNetworkInterruptionIsRemembered(t *testing.T) {
 	}
 }
 
+// An answer gets lost, and the next one brings a refresh token and nothing else: the
+// request that was lost may still have been about the one before.
+func TestNetworkInterruptionBeforeAnUnusableAnswer(t *testing.T) {
+	inBubble(t, "R9110-9.2.2-rt a lost answer, then one without an access token", func(t *testing.T) {
+		w, src := expired(t, oauthtest.Options{Grace: 10 * time.Minute})
+		w.as.Token.Next(oauthtest.LoseAnswer(), oauthtest.OmitMember("access_token"))
+		if _, err := src.Token(t.Context()); err == nil {
+			t.Fatal("a token")
+		}
+		w.as.Token.Always(oauthtest.InvalidGrant())
+		time.Sleep(5 * time.Minute)
+		_, err := src.Token(t.Context())
+		if wantErr(t, err, freshtoken.ErrSessionEnded); refreshError(t, err).Interrupted.IsZero() {
+			t.Errorf("got %v, want an end that tells of the interruption", err)
+		}
+	})
+}
+
 // A refusal that breaks off has not given its reason yet.
 func TestNetworkBrokenRefusals(t *testing.T) {
 	const whole = `{"error":"invalid_grant"}`

@@ -250,14 +250,24 @@ func (r *record) loggedOutAt(now time.Time) *record {
 	return r.tombstone(ending{At: now.UTC().Truncate(time.Second), LoggedOut: true})
 }
 
-// marked returns r with a mark for its refresh token, padded. The time of an
-// earlier mark for the same token is kept: that is when it may have been spent.
-func (r *record) marked(now time.Time) *record {
+// newAccess is the room for an access token of a kind that the session has had none
+// of yet.
+const newAccess = 4 << 10
+
+// marked returns r with a mark for its refresh token, padded so that what a refresh
+// for the target brings has room. The time of an earlier mark for the same token is
+// kept: that is when it may have been spent.
+func (r *record) marked(now time.Time, target string) *record {
 	m := &mark{Digest: digest(r.RefreshToken), Nonce: rand.Text(), At: now.UTC().Truncate(time.Second)}
 	if at := r.interrupted(); !at.IsZero() {
 		m.At = at
 	}
-	room := 1024 + len(r.AccessToken) + len(r.RefreshToken) + len(r.Extra["id_token"])
+	room := 1024 + len(r.RefreshToken) + len(r.Extra["id_token"])
+	if a := r.of(target); a != nil {
+		room += len(a.AccessToken)
+	} else if target != "" {
+		room += newAccess
+	}
 	return r.with(func(c *record) { c.Mark, c.Padding = m, strings.Repeat(".", room) })
 }
 
@@ -302,13 +312,13 @@ func (r *record) credential() string {
 }
 
 // sameTokens reports whether two records, either of which may be nil, hold the
-// same state of the same session.
+// same state of the same session, as far as that is stored.
 func (r *record) sameTokens(o *record) bool {
 	if r == nil || o == nil {
 		return r == o
 	}
 	return r.ID == o.ID && r.Generation == o.Generation && r.AccessToken == o.AccessToken &&
-		r.RefreshToken == o.RefreshToken && maps.EqualFunc(r.Derived, o.Derived, (*access).same) && (r.Ended == nil) == (o.Ended == nil) &&
+		r.RefreshToken == o.RefreshToken && maps.EqualFunc(r.kept().Derived, o.kept().Derived, (*access).same) && (r.Ended == nil) == (o.Ended == nil) &&
 		(r.Ended == nil || r.Ended.LoggedOut == o.Ended.LoggedOut)
 }
 

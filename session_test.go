@@ -18,7 +18,7 @@ func sample() *record {
 }
 
 func TestRecordRoundTrip(t *testing.T) {
-	full := sample().marked(time.Now())
+	full := sample().marked(time.Now(), "")
 	full.Pause = &pause{From: full.Issued, Until: full.Issued, Failures: 2, Class: classUnknown, Status: 500, Code: "c", Description: "d"}
 	full.Forced = &forced{Left: 2, At: full.Issued}
 	full.Derived = map[string]*access{"scope=a": {AccessToken: "at-a", Issued: full.Issued, Lifetime: time.Minute}}
@@ -71,7 +71,7 @@ func TestRecordOfANewerProgram(t *testing.T) {
 		if r.AccessToken != "at" {
 			t.Errorf("the access token is %q: names were compared without case", r.AccessToken)
 		}
-		for _, rewritten := range []*record{r.marked(time.Now()), r.next(grant{access: "new"}, time.Now(), "")} {
+		for _, rewritten := range []*record{r.marked(time.Now(), ""), r.next(grant{access: "new"}, time.Now(), "")} {
 			again, _ := rewritten.encode()
 			if !strings.Contains(string(again), `"dpop_key":{"kty":"EC"}`) {
 				t.Errorf("lost in %s", again)
@@ -114,7 +114,7 @@ func TestDamagedRecords(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	data, _ := sample().marked(time.Now()).encode()
+	data, _ := sample().marked(time.Now(), "").encode()
 	f.Add(data)
 	f.Add([]byte(`{"version":1,"id":"x","generation":1,"access_token":"a","lifetime_ns":-5,"issued":"9999-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -265,7 +265,7 @@ func TestMark(t *testing.T) {
 	if !r.interrupted().IsZero() {
 		t.Error("interrupted without a mark")
 	}
-	m := r.marked(first).marked(first.Add(time.Hour))
+	m := r.marked(first, "").marked(first.Add(time.Hour), "")
 	if m.interrupted() != first {
 		t.Errorf("interrupted at %v, want the first time", m.interrupted())
 	}
@@ -274,7 +274,7 @@ func TestMark(t *testing.T) {
 		t.Error("the mark of another refresh token counts")
 	}
 	small, _ := r.next(grant{access: strings.Repeat("a", 3), refresh: "bb"}, first, "").encode()
-	big, _ := r.marked(first).encode()
+	big, _ := r.marked(first, "").encode()
 	if len(big) < len(small)+512 {
 		t.Errorf("a marked record has %d bytes, the next one %d: a full disk may show too late", len(big), len(small))
 	}

@@ -27,7 +27,11 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	t := &s.inTurn
 	now := time.Now()
 	p := &pause{From: now.UTC().Round(0), Failures: 1, Class: e.class, Status: e.Status, Code: e.Code, Description: e.Description}
-	if r.Pause != nil && r.Pause.Class == p.Class {
+	ofTarget := s.target != "" && (e.class == classTransient || e.class == classUnknown)
+	switch {
+	case ofTarget:
+		p.Failures = s.refusal.lost + 1
+	case r.Pause != nil && r.Pause.Class == p.Class:
 		p.Failures = r.Pause.Failures + 1
 	}
 	d := heed(s.untilExpiry(backoff(p.Failures, s.random()), now), e.RetryAfter)
@@ -40,7 +44,10 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	if e.salvaged != "" {
 		next.Generation++
 		next.RefreshToken, next.Mark, e.salvaged = e.salvaged, nil, ""
-		next.RefreshLife = nil
+		next.RefreshLife, next.Overtaken = nil, time.Time{}
+		if !interrupted.IsZero() && r.Mark != nil && interrupted.Equal(r.Mark.At) { // of the token that is spent now
+			next.Overtaken = interrupted
+		}
 		if s.current.Load().rejected {
 			next.set(s.target, nil)
 		}
@@ -70,16 +77,21 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		next.Mark = r.Mark
 		e.promptly = p.Failures == 1 && e.RetryAfter == 0
 	}
+	failures := 0
 	if p != nil {
+		failures = p.Failures
 		p.Until = p.From.Add(d)
 		p.explain(e)
+	}
+	if ofTarget {
+		d = s.bind(e, p, r.Pause, r.ID)
 	}
 	next.Pause = p
 	if err := s.put(next); err != nil && t.unsaved {
 		s.emit(EventNotPersisted, err)
 	}
-	if e.class == classUnknown && p.Failures > 1 && s.current.Load().usable(now) {
-		d = max(d, r.spared(r.of(s.target), p.From, now))
+	if e.class == classUnknown && failures > 1 && s.current.Load().usable(now) {
+		d = max(d, r.spared(r.of(s.target), now, now))
 	}
 	return s.fail(e, d)
 }

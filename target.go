@@ -203,6 +203,7 @@ type targetRefusal struct {
 	session string // its ID: another one may have more
 	until   time.Time
 	count   int // in a row
+	lost    int // attempts in a row that brought no answer to go by
 }
 
 // stands returns the refusal's error if a target is not to be asked for by r now,
@@ -212,6 +213,50 @@ func (f *targetRefusal) stands(r *record, now time.Time) (left time.Duration, er
 		return 0, nil
 	}
 	return f.until.Sub(now), f.err
+}
+
+// bind makes the failure of an attempt for a target one of that target: the server
+// may have trouble with what that is for, and with nothing else. The session's own
+// pause p, which is returned, is no longer than the server has asked for, or than
+// after a first failure; that of the target is, so that it is not the first one
+// thereafter. before is the session's last pause; nil: there was none.
+func (s *Source) bind(e *RefreshError, p, before *pause, session string) (wait time.Duration) {
+	s.refusal.lost = p.Failures
+	p.Failures = 1
+	if before != nil && before.Class == p.Class {
+		p.Failures = before.Failures
+	}
+	d := heed(backoff(1, s.random()), e.RetryAfter)
+	p.Until = p.From.Add(d)
+	wait = d + backoff(s.refusal.lost, s.random())
+	s.refusal.err, s.refusal.session, s.refusal.until = e, session, time.Now().Add(wait)
+	return wait
+}
+
+// yields reports whether the session's own refresh goes before that of s, which is
+// for a target and has failed: a target that is asked for often would otherwise keep
+// the session from its turn for as long as the server has trouble with that.
+func (s *Source) yields(r *record, now time.Time) bool {
+	if s.target == "" || s.refusal.lost == 0 || s.isClosed() {
+		return false
+	}
+	v := s.root().current.Load()
+	return r.AccessToken != "" && v != nil && v.token != nil && (!v.usable(now) || v.age(now) >= v.due)
+}
+
+// rootFirst is the session's own refresh on behalf of s. What becomes of that, s is
+// told; nil: it is its turn again.
+func (s *Source) rootFirst(r *record) error {
+	err := s.root().refresh()
+	if err == nil {
+		return nil
+	}
+	d := glance // not every failure leaves a pause in the record
+	if e := new(RefreshError); errors.As(err, &e) && e.RetryAfter > 0 {
+		d = e.RetryAfter
+	}
+	s.refusal.err, s.refusal.session, s.refusal.until = err, r.ID, time.Now().Add(d)
+	return s.stay(err, d)
 }
 
 // targetFailed deals with an attempt for a target that the server has refused. r
@@ -227,7 +272,7 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 	}
 	s.refusal.count++
 	named := e.class != classRefused || slices.Contains(targetCodes, e.Code)
-	doubtful := e.class != classRefused || !named && s.refusal.count >= maxRefusals
+	doubtful := !s.isClosed() && (e.class != classRefused || !named && s.refusal.count >= maxRefusals) // Close waits for one refresh
 	s.put(r.with(func(c *record) {
 		c.Padding = ""
 		if interrupted.IsZero() {
@@ -238,13 +283,8 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 		}
 	})) // if that fails, there is a mark too many
 	if doubtful {
-		if err := s.root().refresh(); err != nil {
-			d := glance // not every failure leaves a pause in the record
-			if e := new(RefreshError); errors.As(err, &e) && e.RetryAfter > 0 {
-				d = e.RetryAfter
-			}
-			s.refusal.err, s.refusal.session, s.refusal.until = err, r.ID, time.Now().Add(d)
-			return s.stay(err, d)
+		if err := s.rootFirst(r); err != nil {
+			return err
 		}
 		s.refusal.count = -maxRefusals // it is the target: for a while, nobody asks so soon
 	}
