@@ -352,16 +352,24 @@ func (s *Source) prepareLogin() (why error, err error) {
 		}
 		why = v.err // its refresh token is of no use
 	}
-	if s.cfg.Store != nil && !s.cfg.InsecureUnsaved {
-		err = s.save(t.session.placeholder(s.cfg.binding()), personTime)
-		if failed := new(storeError); errors.As(err, &failed) {
-			err = &storeError{"keep a session", failed.err} // there is none yet
-		}
-	}
+	err = s.hasRoom()
 	if errors.Is(why, ErrNoSession) {
 		return ErrNoSession, err
 	}
 	return ErrSessionEnded, err
+}
+
+// hasRoom says why the store would not take the session of a login; nil: it would.
+// The session lock is held.
+func (s *Source) hasRoom() error {
+	if s.cfg.Store == nil || s.cfg.InsecureUnsaved {
+		return nil
+	}
+	err := s.save(s.inTurn.session.placeholder(s.cfg.binding()), personTime)
+	if failed := new(storeError); errors.As(err, &failed) {
+		return &storeError{"keep a session", failed.err} // there is none yet
+	}
+	return err
 }
 
 // placeholder returns what a session that r leaves behind is stored as while

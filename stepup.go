@@ -277,6 +277,11 @@ func (s *Source) prepareStepUp(c *Challenge, before string) (cfg Config, known b
 	if r != nil && r.Ended == nil && before != "" && r.ID != before {
 		return cfg, true, nil
 	}
+	if !isDamaged(err) {
+		if err := s.hasRoom(); err != nil {
+			return cfg, false, err
+		}
+	}
 	var granted []string
 	if r != nil {
 		granted = scopesOf(r.Extra)
@@ -336,6 +341,7 @@ func (s *Source) replaceBy(ctx context.Context, tok *oauth2.Token, c *Challenge,
 		g.setExtra("scope", raw)
 	}
 	return s.detached(ctx, func() error {
+		s.lookAgain()
 		if r := s.inTurn.session; r != nil && r.Ended == nil {
 			was, is := subject(r.Extra["id_token"]), subject(g.extra["id_token"])
 			if was != "" && is != "" && was != is {
@@ -356,6 +362,19 @@ func (s *Source) replaceBy(ctx context.Context, tok *oauth2.Token, c *Challenge,
 	})
 }
 
+// lookAgain adopts what has been stored while a person logged in, if it can be read.
+func (s *Source) lookAgain() {
+	unlock, err := s.acquire(lockTime)
+	if err != nil {
+		return // and so will setToken say
+	}
+	defer s.release(unlock)
+	stored, err := s.load(personTime)
+	if t := &s.inTurn; err == nil && reconcile(t.session, !t.unsaved, stored) != keep {
+		s.adopt(stored)
+	}
+}
+
 // subject returns whom an ID token is about: its issuer and subject, unverified,
 // which is enough to tell that two of the same client differ; "" if it cannot be
 // read.
@@ -374,6 +393,7 @@ func subject(raw json.RawMessage) string {
 		return ""
 	}
 	issuer, _ := endpoint.Text(all["iss"])
+	issuer = strings.TrimPrefix(issuer, "https://") // Google's has come in two forms
 	who, ok := endpoint.Text(all["sub"])
 	if !ok || who == "" {
 		return ""

@@ -366,6 +366,7 @@ func TestStepUpByAnotherPerson(t *testing.T) {
 	}{
 		{"another subject", `{"iss":"a","sub":"1"}`, `{"iss":"a","sub":"2"}`, true},
 		{"another issuer", `{"iss":"a","sub":"1"}`, `{"iss":"b","sub":"1"}`, true},
+		{"the two forms of Google's issuer", `{"iss":"accounts.google.com","sub":"1"}`, `{"iss":"https://accounts.google.com","sub":"1"}`, false},
 		{"the same", `{"iss":"a","sub":"1","iat":1}`, `{"iss":"a","sub":"1","iat":2}`, false},
 		{"none now", `{"iss":"a","sub":"1"}`, ``, false},
 		{"none before", ``, `{"iss":"a","sub":"1"}`, false},
@@ -399,4 +400,62 @@ func TestStepUpByAnotherPerson(t *testing.T) {
 			w.usable(src)
 		})
 	}
+}
+
+// It is the session in the store that another person's login does not replace.
+func TestStepUpBesideAnotherLogin(t *testing.T) {
+	inBubble(t, "of another person, by another program", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{IDTokens: "ES256"})
+		one, two := w.source(), w.source()
+		if err := one.SetToken(t.Context(), w.as.Login("alice", "openid")); err != nil {
+			t.Fatal(err)
+		}
+		w.token(one)
+		bob := w.as.Login("bob", "openid")
+		_, err := one.StepUp(t.Context(), demanded(t, moreScope), freshtoken.AuthenticatorFunc(
+			func(context.Context, freshtoken.Config) (*oauth2.Token, error) {
+				if err := two.SetToken(t.Context(), bob); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Minute)
+				return w.as.Login("alice", "openid", "write"), nil
+			}))
+		wantErr(t, err, freshtoken.ErrOtherAccount)
+		if got := w.token(one).AccessToken; got != bob.AccessToken {
+			t.Error("the session is not the one that was begun last")
+		}
+	})
+}
+
+// Nobody is asked to log in for a session that the store would not take, and what
+// is damaged there is set aside by the login alone.
+func TestStepUpChecksTheStoreFirst(t *testing.T) {
+	inBubble(t, "which is full", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		f := w.faults()
+		src := w.loggedIn()
+		w.token(src)
+		f.set(func(f *faulty) { f.save = func() error { return errors.New("no space left on device") } })
+		p := &person{as: w.as}
+		_, err := src.StepUp(t.Context(), demanded(t, moreScope), p)
+		wantErr(t, err, freshtoken.ErrStore)
+		p.want(t, 0)
+		w.usable(src)
+		f.set(func(f *faulty) { f.save = nil })
+		if _, err := src.StepUp(t.Context(), demanded(t, moreScope), p); err != nil {
+			t.Error(err)
+		}
+		p.want(t, 1)
+	})
+	inBubble(t, "whose session is damaged", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		src := w.loggedIn()
+		w.token(src)
+		w.restore("{damaged")
+		_, err := src.StepUp(t.Context(), demanded(t, moreScope), &person{as: w.as, err: errDeclined})
+		wantErr(t, err, errDeclined)
+		if got := w.stored(); got != "{damaged" {
+			t.Errorf("what could not be read has become %d bytes of something else", len(got))
+		}
+	})
 }
