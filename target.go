@@ -216,9 +216,9 @@ func (f *targetRefusal) stands(r *record, now time.Time) (left time.Duration, er
 }
 
 // bind makes the failure of an attempt for a target one of that target: the server
-// may have trouble with what that is for, and with nothing else. The session's own
-// pause p, which is returned, is no longer than the server has asked for, or than
-// after a first failure; that of the target is, so that it is not the first one
+// may have trouble with what that is for, and with nothing else. p becomes the pause
+// of the whole session, no longer than the server has asked for, or than after a
+// first failure; the target waits for longer, so that it is not the first one
 // thereafter. before is the session's last pause; nil: there was none.
 func (s *Source) bind(e *RefreshError, p, before *pause, session string) (wait time.Duration) {
 	s.refusal.lost = p.Failures
