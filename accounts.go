@@ -190,7 +190,7 @@ func (a *Sources) Forget(ctx context.Context, name string) error {
 			return err
 		})
 		switch {
-		case errors.Is(err, ErrClosed):
+		case err == ErrClosed: // itself: in a cause of ctx, or under another error, it is about something else
 		case err == nil, errors.Is(err, ErrNotRevoked):
 			return public(errors.Join(err, unnamed(a.closing(ctx, s))))
 		default:

@@ -2,6 +2,7 @@ package freshtoken_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -195,6 +196,37 @@ func TestForget(t *testing.T) {
 		synctest.Wait()
 		gone(t, w, l, all, alice)
 	})
+	inBubble(t, "a context whose cause is a Source that was closed", func(t *testing.T) {
+		w, l, all, alice := two(t)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		closed := &closedElsewhere{}
+		cancel(fmt.Errorf("another goroutine: %w", closed)) // as a group does when one of its goroutines has failed
+		err := all.Forget(ctx, "alice")
+		if closed.asked > 10 {
+			t.Fatal("it goes round and round")
+		}
+		wantErr(t, err, context.Canceled)
+		wantErr(t, err, freshtoken.ErrClosed)
+		if !l.has(t, "alice") {
+			t.Error("it took effect")
+		}
+		w.usable(alice)
+	})
+	inBubble(t, "ErrClosed of somebody else does not begin it again", func(t *testing.T) {
+		w, l, _ := accounts(t, oauthtest.Options{})
+		all := w.sources(func(c *freshtoken.Config) {
+			c.EndSession = func(context.Context, freshtoken.Config, string) error { return freshtoken.ErrClosed }
+		})
+		w.account(all, "alice")
+		l.set(func(f *faulty) {
+			f.load = func() error { f.load = nil; return freshtoken.ErrClosed }
+		})
+		wantErr(t, all.Forget(t.Context(), "alice"), freshtoken.ErrStore)
+		wantErr(t, all.Forget(t.Context(), "alice"), freshtoken.ErrNotRevoked)
+		if l.has(t, "alice") {
+			t.Error("the name is in the store")
+		}
+	})
 	inBubble(t, "in time, though a login does not notice that it has been ended", func(t *testing.T) {
 		w, l, all := accounts(t, oauthtest.Options{})
 		alice := w.get(all, "alice")
@@ -239,6 +271,17 @@ func TestForget(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// closedElsewhere is what a closed Source has returned, until somebody has asked a
+// thousand times.
+type closedElsewhere struct{ asked int }
+
+func (*closedElsewhere) Error() string { return "closed elsewhere" }
+
+func (c *closedElsewhere) Is(target error) bool {
+	c.asked++
+	return target == freshtoken.ErrClosed && c.asked < 1000
 }
 
 // A name is somebody's address as a rule. It is in the record and the key, and
