@@ -67,6 +67,7 @@ func (a *Sources) Get(name string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.owner = a
 	a.open[name] = s
 	return s, nil
 }
@@ -227,14 +228,27 @@ func (a *Sources) retire(s *Source) {
 	if a.closed {
 		return // by Close
 	}
-	if a.open[s.cfg.Session] == s {
-		delete(a.open, s.cfg.Session)
-	}
+	a.drop(s)
 	a.retired.Go(func() { s.Close() })
 }
 
-// Close closes all Sources, at the same time, and returns what Source.Close
-// returns for each, joined. Later calls of any method return ErrClosed, those of
+// closes drops a Source whose Close has finished, and not before: Close of a waits
+// for it, too. The caller does not hold s.mu, which Get takes while it holds a.mu.
+func (a *Sources) closes(s *Source) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.drop(s)
+}
+
+// drop forgets s, but not another one that has come in its place. a.mu is held.
+func (a *Sources) drop(s *Source) {
+	if a.open[s.cfg.Session] == s {
+		delete(a.open, s.cfg.Session)
+	}
+}
+
+// Close closes all Sources that are open, at the same time, and returns what
+// Source.Close returns for each, joined. Later calls of any method return ErrClosed, those of
 // Close what the first returned.
 func (a *Sources) Close() error {
 	a.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/freshtoken/freshtoken"
@@ -167,6 +168,47 @@ func TestSources(t *testing.T) {
 			t.Fatal("it is the same one")
 		}
 		w.usable(w.get(all, "alice"))
+	})
+	inBubble(t, "a Source that was closed is kept no longer", func(t *testing.T) {
+		w, _, all := accounts(t, oauthtest.Options{})
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				src := w.get(all, fmt.Sprint(i/2)) // two close the same one, or one after the other
+				if i%3 == 0 {
+					src = w.target(src, reading)
+				}
+				if err := src.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if text := fmt.Sprint(all); !strings.Contains(text, "Open: 0}") {
+			t.Errorf("all are closed, and it is %s", text)
+		}
+	})
+	inBubble(t, "one that takes its place is kept, and one that is being closed is waited for", func(t *testing.T) {
+		w, _, all := accounts(t, oauthtest.Options{AccessLifetime: lifetime})
+		alice, _ := w.account(all, "alice")
+		time.Sleep(lifetime)
+		w.as.Token.Next(oauthtest.Fault{Delay: 10 * time.Second})
+		go alice.Token(t.Context())
+		time.Sleep(time.Second)
+		closed := make(chan error, 1)
+		go func() { closed <- alice.Close() }()
+		synctest.Wait()
+		if text := fmt.Sprint(all); !strings.Contains(text, "Open: 1}") {
+			t.Errorf("Close has not finished, and it is %s", text)
+		}
+		next := w.get(all, "alice")
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		if next == alice || w.get(all, "alice") != next {
+			t.Error("the one that came in its place was dropped")
+		}
+		w.usable(next)
 	})
 	inBubble(t, "Close closes all, and says whose tokens are lost", func(t *testing.T) {
 		w, l, all := accounts(t, oauthtest.Options{})

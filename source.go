@@ -52,6 +52,7 @@ type shared struct {
 	jitter    float64        // in [0, 1), fixed
 	random    func() float64
 	events    events
+	owner     *Sources // which is told of Close; nil: New has made it
 
 	// turn is held by the one goroutine that may lock and use the store, and
 	// change the fields of inTurn.
@@ -348,6 +349,9 @@ func (s *Source) Close() error {
 	go func() { s.logins.Wait(); close(left) }()
 	returned(left, leaveTime)
 	s.events.wait(eventTime)
+	if s.owner != nil {
+		s.owner.closes(s.root())
+	}
 	close(s.done)
 	return s.closeErr
 }
