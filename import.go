@@ -40,7 +40,14 @@ func (s *Source) Import(ctx context.Context, path string) error {
 	if err := lookAtTokenFile(path); err != nil { // most starts find none, and need no lock
 		return public(importing(path, err))
 	}
-	return public(s.detached(ctx, func() error { return importing(path, s.importFile(path)) }))
+	outcome := make(chan error, 1)
+	err := s.detached(ctx, func() error { outcome <- s.importFile(path); return nil })
+	select {
+	case err = <-outcome:
+		return public(importing(path, err))
+	default:
+		return public(masked(err)) // the cause of ctx may be the absence of another file
+	}
 }
 
 func importing(path string, err error) error {
@@ -140,7 +147,8 @@ func (s *Source) readBack(r *record) error {
 	return err
 }
 
-// masked keeps a store's error from being taken for the absence of the file.
+// masked keeps an error of something else from being taken for the absence of the
+// file. It matches all else that it matched.
 func masked(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return maskedError{err}
@@ -150,4 +158,6 @@ func masked(err error) error {
 
 type maskedError struct{ error }
 
-func (maskedError) Unwrap() error { return ErrStore }
+func (m maskedError) Is(target error) bool {
+	return target != fs.ErrNotExist && errors.Is(m.error, target)
+}

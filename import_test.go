@@ -236,6 +236,12 @@ func TestImportRefuses(t *testing.T) {
 		err := src.Import(ctx, p.path)
 		wantErr(t, err, context.Canceled)
 		p.wantKept(content, err)
+		elsewhere, cancelFor := context.WithCancelCause(t.Context())
+		cancelFor(fmt.Errorf("%w: another file: %w", errDown, fs.ErrNotExist))
+		err = src.Import(elsewhere, p.path)
+		wantErr(t, err, context.Canceled)
+		wantErr(t, err, errDown)
+		p.wantKept(content, err)
 		src.Close()
 		err = src.Import(t.Context(), p.path)
 		wantErr(t, err, freshtoken.ErrClosed)
@@ -300,6 +306,24 @@ func TestImportIntoAFailingStore(t *testing.T) {
 		err := w.source().Import(t.Context(), p.path)
 		wantErr(t, err, freshtoken.ErrStore)
 		p.wantKept(content, err)
+	})
+	inBubble(t, "one that is waited for longer than the context allows", func(t *testing.T) {
+		w, f, src, tok := importing(t)
+		p := tokenFile(t, tok)
+		content := p.read()
+		unlock, err := f.Lock(t.Context(), freshtoken.StoreKey(w.config()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, fs.ErrNotExist)
+		defer cancel()
+		err = src.Import(ctx, p.path)
+		wantErr(t, err, context.DeadlineExceeded)
+		p.wantKept(content, err)
+		unlock()
+		synctest.Wait() // it still takes effect
+		p.wantGone()
+		w.usable(src)
 	})
 	inBubble(t, "one that another process has locked", func(t *testing.T) {
 		w, f, src, tok := importing(t)
