@@ -75,7 +75,7 @@ func (a *Sources) Get(name string) (*Source, error) {
 // List returns the sessions that the store has for this client and server,
 // sorted by name, without those that are over. Each Status tells what is
 // stored: Persisted is true, and RefreshAt the earliest time at which a refresh
-// is due, but for one by Config.KeepAlive. List makes no Source, and needs neither a lock nor the network.
+// is due. List makes no Source, and needs neither a lock nor the network.
 //
 // It needs a Store that is a Lister; the error is errors.ErrUnsupported
 // otherwise. If some of the sessions cannot be read, List returns the others,
@@ -146,7 +146,11 @@ func (a *Sources) status(r *record) Status {
 			st.Expiry = r.Issued.Add(r.Lifetime)
 			dead = !now.Before(st.Expiry)
 		}
-		if due := refreshAge(r.Lifetime, a.cfg.Lead, r.RefreshIn, 0); refreshable && due != never {
+		due := refreshAge(r.Lifetime, a.cfg.Lead, r.RefreshIn, 0)
+		if a.cfg.KeepAlive {
+			due = min(due, r.keepAge(&r.access, 0))
+		}
+		if refreshable && due != never {
 			st.RefreshAt = r.Issued.Add(due)
 		}
 	}

@@ -378,6 +378,39 @@ func TestList(t *testing.T) {
 		}
 		w.wantPosts(posts)
 	})
+	day := 24 * time.Hour
+	for name, c := range map[string]struct {
+		keep   bool
+		answer oauthtest.Fault
+		want   time.Duration // after which a refresh is due; zero: never
+	}{
+		"KeepAlive": {true, oauthtest.Fault{}, 28 * day},
+		"KeepAlive, and nobody knows how long the token lives": {true, oauthtest.OmitMember("expires_in"), 28 * day},
+		"no KeepAlive": {false, oauthtest.Fault{}, 83 * day},
+		"no KeepAlive, and nobody knows how long the token lives": {false, oauthtest.OmitMember("expires_in"), 0},
+	} {
+		inBubble(t, "when a refresh is due, with "+name, func(t *testing.T) {
+			w, _, all := accounts(t, oauthtest.Options{AccessLifetime: 90 * day, RefreshLifetime: 30 * day},
+				func(cfg *freshtoken.Config) { cfg.KeepAlive, cfg.Lead = c.keep, 7*day })
+			src, _ := w.account(all, "alice")
+			w.as.Token.Next(c.answer)
+			if _, err := src.Refresh(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			list, err := all.List(t.Context())
+			if err != nil || len(list) != 1 {
+				t.Fatal(list, err)
+			}
+			st, is := list[0], src.Status()
+			if c.want == 0 {
+				if !st.RefreshAt.IsZero() || !is.RefreshAt.IsZero() {
+					t.Errorf("at %v, and by Status at %v", st.RefreshAt, is.RefreshAt)
+				}
+			} else if got := st.RefreshAt.Sub(st.Issued); got != c.want || st.RefreshAt.After(is.RefreshAt) {
+				t.Errorf("after %v, want %v, and by Status after %v", got, c.want, is.RefreshAt.Sub(is.Issued))
+			}
+		})
+	}
 	inBubble(t, "what cannot be read is told beside the rest", func(t *testing.T) {
 		w, l, all := accounts(t, oauthtest.Options{})
 		for _, name := range []string{"alice", "bob", "carol", "dave"} {

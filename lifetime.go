@@ -156,18 +156,27 @@ func (r *record) slides() time.Time {
 	return end
 }
 
+// keepAge is record.keepAge where Config.KeepAlive asks for it, and never for a
+// target where the background sees to that.
+func (s *Source) keepAge(r *record, a *access) time.Duration {
+	if !s.cfg.KeepAlive || s.target != "" && s.cfg.Background {
+		return never
+	}
+	return r.keepAge(a, s.jitter)
+}
+
 // keepAge is the age of a, an access token of r, at which the refresh token is due
 // for a refresh, for the sake of its own life: before there is a warning. It is
-// never where a refresh has not put off the end before, and for a target where the
-// background sees to that.
-func (s *Source) keepAge(r *record, a *access) time.Duration {
+// never where a refresh has not put off the end before. jitter is that of
+// refreshAge.
+func (r *record) keepAge(a *access, jitter float64) time.Duration {
 	end := r.slides()
-	if !s.cfg.KeepAlive || s.target != "" && s.cfg.Background || end.IsZero() {
+	if end.IsZero() {
 		return never
 	}
 	life := r.RefreshLife.Lasts
 	lead := min(2*warningFor(life), life*2/3)
-	lead -= time.Duration(s.jitter * float64(lead) / 10)
+	lead -= time.Duration(jitter * float64(lead) / 10)
 	return end.Add(-lead).Sub(a.Issued)
 }
 
