@@ -181,6 +181,7 @@ func (c *Config) check() error {
 		return errors.New("freshtoken: Config.OAuth2 is nil: set it to the oauth2.Config of your client")
 	}
 	o := *c.OAuth2
+	o.Scopes = slices.Clone(o.Scopes)
 	c.OAuth2 = &o
 	switch {
 	case o.Endpoint.TokenURL == "" && c.Refresher == nil:
@@ -220,8 +221,8 @@ func (c *Config) check() error {
 	if err := checkParams(c.RefreshParams); err != nil {
 		return err
 	}
-	c.RefreshParams = maps.Clone(c.RefreshParams)
-	c.LoginParams = maps.Clone(c.LoginParams)
+	c.RefreshParams = cloned(c.RefreshParams)
+	c.LoginParams = cloned(c.LoginParams)
 	c.Session = cmp.Or(c.Session, defaultSession)
 	return nil
 }
@@ -252,6 +253,15 @@ func checkParams(params url.Values) error {
 		}
 	}
 	return nil
+}
+
+// cloned is a copy that shares nothing.
+func cloned(params url.Values) url.Values {
+	params = maps.Clone(params)
+	for name, values := range params {
+		params[name] = slices.Clone(values)
+	}
+	return params
 }
 
 func (c *Config) binding() binding {

@@ -3,7 +3,9 @@ package freshtoken_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -212,6 +214,51 @@ func TestConfigErrors(t *testing.T) {
 		_, err := src.Token(t.Context())
 		wantErr(t, err, freshtoken.ErrNoSession)
 	})
+}
+
+// New copies the Config: what the program does with its own later changes nothing,
+// and needs no care.
+func TestConfigIsCopied(t *testing.T) {
+	given := make(chan freshtoken.Config, 1)
+	own := &oauth2.Config{ClientID: "client", Endpoint: oauth2.Endpoint{TokenURL: "https://as.test/token"}, Scopes: []string{"read"}}
+	cfg := freshtoken.Config{OAuth2: own, RefreshParams: url.Values{"resource": {"https://a.test"}}, LoginParams: url.Values{"prompt": {"login"}}}
+	for name, start := range map[string]func() (*freshtoken.Source, error){
+		"New": func() (*freshtoken.Source, error) { return freshtoken.New(cfg) },
+		"NewSources": func() (*freshtoken.Source, error) {
+			all, err := freshtoken.NewSources(cfg)
+			if err != nil {
+				return nil, err
+			}
+			return all.Get("alice")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, err := start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer src.Close()
+			before := []string{own.Scopes[0], cfg.RefreshParams.Get("resource"), cfg.LoginParams.Get("prompt")}
+			go src.Authenticate(t.Context(), freshtoken.AuthenticatorFunc(func(_ context.Context, cfg freshtoken.Config) (*oauth2.Token, error) {
+				given <- cfg
+				return nil, errDeclined
+			}))
+			own.Scopes[0] = "other " + name
+			for _, params := range []url.Values{cfg.RefreshParams, cfg.LoginParams} {
+				for _, values := range params {
+					values[0] = "other " + name
+				}
+				params.Set("more", name)
+			}
+			got := <-given
+			if after := []string{got.OAuth2.Scopes[0], got.RefreshParams.Get("resource"), got.LoginParams.Get("prompt")}; !slices.Equal(before, after) {
+				t.Errorf("%q have become %q", before, after)
+			}
+			if got.RefreshParams.Get("more") == name || got.LoginParams.Get("more") == name {
+				t.Error("there are more parameters")
+			}
+		})
+	}
 }
 
 func TestCloseDeliversEvents(t *testing.T) {
