@@ -200,8 +200,8 @@ func (c *Config) check() error {
 		return errors.New("freshtoken: Config.Issuer is empty: IDTokens has the issuer of ID tokens compared with it")
 	case c.Lead < 0:
 		return fmt.Errorf("freshtoken: Config.Lead is negative (%v): it is how long before expiry to refresh; zero chooses", c.Lead)
-	case !utf8.ValidString(c.Session) || !utf8.ValidString(c.Issuer) || !utf8.ValidString(o.ClientID):
-		return errors.New("freshtoken: Config.Session, Config.Issuer and ClientID must be valid UTF-8")
+	case !c.binding().valid():
+		return errors.New("freshtoken: Config.Session, Config.Issuer, ClientID and, without an Issuer, Config.OAuth2.Endpoint.TokenURL must be valid UTF-8")
 	}
 	if o.Endpoint.TokenURL != "" {
 		if err := c.checkURL("Config.OAuth2.Endpoint.TokenURL", o.Endpoint.TokenURL); err != nil {
@@ -270,6 +270,11 @@ func (c *Config) binding() binding {
 		b.Issuer = c.OAuth2.Endpoint.TokenURL
 	}
 	return b
+}
+
+// valid reports whether b can be read back from JSON as it is.
+func (b binding) valid() bool {
+	return utf8.ValidString(b.Issuer) && utf8.ValidString(b.ClientID) && utf8.ValidString(b.Session)
 }
 
 // describe is what a Config shows of itself.

@@ -185,6 +185,9 @@ func TestConfigErrors(t *testing.T) {
 		"R9126-4: http for pushed requests": {func(c *freshtoken.Config) { c.PushedAuthorizationURL = "http://as.test/par" }, "PushedAuthorizationURL"},
 		"R9126-4: a fragment there":         {func(c *freshtoken.Config) { c.PushedAuthorizationURL = "https://as.test/par#x" }, "PushedAuthorizationURL"},
 		"name not UTF-8":                    {func(c *freshtoken.Config) { c.Session = "\xff" }, "UTF-8"},
+		"TokenURL not UTF-8":                {func(c *freshtoken.Config) { c.OAuth2.Endpoint.TokenURL = "https://as.test/\xff" }, "UTF-8"},
+		"Issuer not UTF-8":                  {func(c *freshtoken.Config) { c.Issuer = "https://as.test/\xff" }, "UTF-8"},
+		"ClientID not UTF-8":                {func(c *freshtoken.Config) { c.OAuth2.ClientID = "\xff" }, "UTF-8"},
 		"nobody to bind to": {func(c *freshtoken.Config) {
 			c.OAuth2.Endpoint.TokenURL, c.Store = "", newWorld(t, oauthtest.Options{}).store
 			c.Refresher = freshtoken.RefresherFunc(nil)
