@@ -62,6 +62,98 @@ func TestSetAside(t *testing.T) {
 	})
 }
 
+// TestSealSetsAsideWhatItsStoreCannotRead has the store under a Seal find the
+// damage by itself.
+func TestSealSetsAsideWhatItsStoreCannotRead(t *testing.T) {
+	ctx := context.Background()
+	replaced := func(t *testing.T, s *storage.Sealed, key string) {
+		t.Helper()
+		_, err := s.Load(ctx, key)
+		wantError(t, "Load", err, storage.ErrCorrupt)
+		wantError(t, "Save", s.Save(ctx, key, []byte(newValue)), storage.ErrCorrupt)
+		if err := s.SetAside(ctx, key); err != nil {
+			t.Fatalf("SetAside: %v", err)
+		}
+		if _, err := s.Load(ctx, key); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load after SetAside: %v", err)
+		}
+		if err := s.SetAside(ctx, key); err != nil {
+			t.Errorf("SetAside of nothing: %v", err)
+		}
+		mustSave(t, s, key, newValue)
+		wantValue(t, s, key, newValue)
+	}
+	const odd = "freshtoken.seal/key" // is stored under another name
+	for _, key := range []string{"alice", odd} {
+		place := strings.Replace(key, odd, "freshtoken.seal/="+odd, 1)
+		t.Run("a File keeps "+key, func(t *testing.T) {
+			needFiles(t)
+			dir := home(t)
+			s := storage.Seal(newFile(t, dir, fixedKey(1)), fixedKey(2))
+			mustSave(t, s, key, oldValue)
+			if err := os.WriteFile(path(dir, place, ".session"), []byte("damaged"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			replaced(t, s, key)
+			if b, err := os.ReadFile(path(dir, place, ".corrupt-1")); err != nil || string(b) != "damaged" {
+				t.Errorf("set aside: %q, %v", b, err)
+			}
+		})
+		t.Run("a Seal keeps "+key, func(t *testing.T) {
+			m := storage.NewMemory()
+			under := storage.Seal(m, fixedKey(1))
+			s := storage.Seal(under, fixedKey(2))
+			mustSave(t, s, key, oldValue)
+			at := place
+			if key == odd {
+				at = "freshtoken.seal/=" + place // escaped once more
+			}
+			mustSave(t, m, at, "damaged")
+			replaced(t, s, key)
+			wantValue(t, m, "freshtoken.seal/aside-1/"+place, "damaged")
+		})
+		t.Run("a store that keeps nothing has removed "+key, func(t *testing.T) {
+			m := storage.NewMemory()
+			s := storage.Seal(strict{m, "damaged"}, fixedKey(1))
+			mustSave(t, s, key, oldValue)
+			mustSave(t, m, place, "damaged")
+			replaced(t, s, key)
+		})
+	}
+	t.Run("what is set aside is damaged later", func(t *testing.T) {
+		m := storage.NewMemory()
+		s := storage.Seal(strict{m, "damaged"}, fixedKey(1))
+		mustSave(t, m, "freshtoken.seal/aside-1/alice", "damaged")
+		mustSave(t, m, "alice", "under another key, say")
+		if err := s.SetAside(ctx, "alice"); err != nil {
+			t.Fatal(err)
+		}
+		wantValue(t, m, "freshtoken.seal/aside-1/alice", "damaged")
+		wantValue(t, m, "freshtoken.seal/aside-2/alice", "under another key, say")
+	})
+	t.Run("what cannot be read for the moment stays", func(t *testing.T) {
+		m, locked := storage.NewMemory(), errors.New("the table is locked")
+		s := storage.Seal(under{Store: m, load: func(context.Context, string) ([]byte, error) { return nil, locked }}, fixedKey(1))
+		mustSave(t, m, "alice", oldValue)
+		wantError(t, "SetAside", s.SetAside(ctx, "alice"), locked)
+		wantValue(t, m, "alice", oldValue)
+	})
+}
+
+// strict is a store that takes one value for damage, and has no SetAside.
+type strict struct {
+	*storage.Memory
+	damage string
+}
+
+func (u strict) Load(ctx context.Context, key string) ([]byte, error) {
+	value, err := u.Memory.Load(ctx, key)
+	if err == nil && string(value) == u.damage {
+		return nil, storage.ErrCorrupt
+	}
+	return value, err
+}
+
 // TestReservedKeys uses keys that look like the entries of Seal itself.
 func TestReservedKeys(t *testing.T) {
 	s := storage.Seal(storage.NewMemory(), fixedKey(1))

@@ -52,7 +52,8 @@
 //
 // Save reads before it writes and fails with these errors too, so that a
 // mistyped passphrase never costs a session. SetAside alone moves a damaged
-// value away, and destroys nothing.
+// value away, and destroys nothing, except what a store under [Seal] cannot read
+// and has no SetAside for.
 //
 // # Many sessions
 //

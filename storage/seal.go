@@ -73,8 +73,11 @@ func (s *Sealed) Lock(ctx context.Context, key string) (unlock func() error, err
 
 // SetAside moves a value that cannot be read to an entry of its own in the
 // underlying store, "freshtoken.seal/aside-" with a number, a slash and the
-// key. Where nothing is stored it does nothing. Call it with the lock of key
-// held.
+// key. One that the underlying store itself reports as damaged, by an error of
+// Load with a method Corrupt() bool that returns true, is for that store to set
+// aside, if it has a SetAside method as freshtoken.Quarantiner has it; if it has
+// not, nobody can read the value any more, and it is deleted. Where nothing is
+// stored it does nothing. Call it with the lock of key held.
 func (s *Sealed) SetAside(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -123,17 +126,19 @@ func (w wrapped) Lock(ctx context.Context, key string) (func() error, error) {
 
 func (w wrapped) SetAside(ctx context.Context, key string) error {
 	sealed, err := w.Load(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case isCorrupt(err):
+		return w.setDamageAside(ctx, key)
+	case err != nil:
 		return err
 	}
 	for n := 1; ; n++ {
 		aside := fmt.Sprintf("%saside-%d/%s", reserved, n, key)
 		_, err := w.store.Load(ctx, aside)
-		if err == nil {
-			continue
+		if err == nil || isCorrupt(err) {
+			continue // taken
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -143,6 +148,20 @@ func (w wrapped) SetAside(ctx context.Context, key string) error {
 		}
 		return w.Delete(ctx, key)
 	}
+}
+
+// A quarantiner is freshtoken.Quarantiner, stated again.
+type quarantiner interface {
+	SetAside(ctx context.Context, key string) error
+}
+
+// setDamageAside makes room where the store has a value that it cannot read
+// itself. Only the store may still have something to keep.
+func (w wrapped) setDamageAside(ctx context.Context, key string) error {
+	if q, ok := w.store.(quarantiner); ok {
+		return q.SetAside(ctx, underlying(key))
+	}
+	return w.Delete(ctx, key)
 }
 
 func (w wrapped) samples(ctx context.Context) iter.Seq2[sample, error] {
