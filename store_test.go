@@ -3,6 +3,7 @@ package freshtoken_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/oauthtest"
+	"github.com/freshtoken/freshtoken/storage"
 )
 
 var errDisk = syscall.ENOSPC
@@ -347,26 +349,33 @@ func (a *aside) SetAside(context.Context, string) error {
 }
 
 func TestDamagedStore(t *testing.T) {
-	inBubble(t, "ST-tamper nothing moves or overwrites it but a login", func(t *testing.T) {
-		w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
-		a := &aside{faulty: w.faults()}
-		w.store = a
-		w.loggedIn().Close()
-		_, saves := a.counts()
-		a.set(func(f *faulty) { f.load = failing(corrupt{}) })
-		src := w.source()
-		_, err := src.Token(t.Context())
-		wantErr(t, err, freshtoken.ErrStore)
-		wantErr(t, src.Logout(t.Context()), freshtoken.ErrStore)
-		if _, now := a.counts(); now != saves || a.moved != 0 {
-			t.Fatalf("%d saves, %d moves", now-saves, a.moved)
-		}
-		w.login(src)
-		if a.moved != 1 {
-			t.Errorf("set aside %d times", a.moved)
-		}
-		w.usable(src)
-	})
+	for name, over := range map[string]func(t *testing.T, under freshtoken.Store) freshtoken.Store{
+		"": func(_ *testing.T, under freshtoken.Store) freshtoken.Store { return under },
+		", under a Seal": func(t *testing.T, under freshtoken.Store) freshtoken.Store {
+			return storage.Seal(under, storage.KeyFile(filepath.Join(t.TempDir(), "key")))
+		},
+	} {
+		inBubble(t, "ST-tamper nothing moves or overwrites it but a login"+name, func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{AccessLifetime: lifetime})
+			a := &aside{faulty: w.faults()}
+			w.store = over(t, a)
+			w.loggedIn().Close()
+			_, saves := a.counts()
+			a.set(func(f *faulty) { f.load = failing(corrupt{}) })
+			src := w.source()
+			_, err := src.Token(t.Context())
+			wantErr(t, err, freshtoken.ErrStore)
+			wantErr(t, src.Logout(t.Context()), freshtoken.ErrStore)
+			if _, now := a.counts(); now != saves || a.moved != 0 {
+				t.Fatalf("%d saves, %d moves", now-saves, a.moved)
+			}
+			w.login(src)
+			if a.moved != 1 {
+				t.Errorf("set aside %d times", a.moved)
+			}
+			w.usable(src)
+		})
+	}
 	inBubble(t, "a record that is none is replaced by a login alone", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
 		key := freshtoken.StoreKey(w.config())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -316,4 +317,42 @@ func TestSessionInTrouble(t *testing.T) {
 		}
 	}
 	figures.Record(t, "keyrings.troubles", fmt.Sprint(n))
+}
+
+// A session that is damaged in the keyring makes room for the next login, and is
+// kept aside by the Store, under a Seal too.
+func TestDamagedSessionMakesRoom(t *testing.T) {
+	for _, sealed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("sealed: %v", sealed), func(t *testing.T) {
+			f, srv := newFake(), oauthtest.New(oauthtest.Options{})
+			under, key := openStore(t, f, t.TempDir()), storage.KeyFile(filepath.Join(t.TempDir(), "key"))
+			open := func() freshtoken.Store {
+				if sealed {
+					return storage.Seal(under, key)
+				}
+				return under
+			}
+			one := startProgram(t, srv, open())
+			if err := one.SetToken(t.Context(), srv.Login("alice")); err != nil {
+				t.Fatal(err)
+			}
+			one.Close()
+			f.edit(func(_, text string) string { return text[:len(text)-4] })
+			before := len(f.accounts())
+			two := startProgram(t, srv, open())
+			if _, err := two.Token(t.Context()); !errors.Is(err, freshtoken.ErrSessionEnded) {
+				t.Fatalf("got %v, want ErrSessionEnded", err)
+			}
+			if err := two.SetToken(t.Context(), srv.Login("alice")); err != nil {
+				t.Fatalf("a new login: %v", err)
+			}
+			two.Close()
+			if _, err := startProgram(t, srv, open()).Token(t.Context()); err != nil {
+				t.Errorf("the next program: %v", err)
+			}
+			if n := len(f.accounts()); n <= before {
+				t.Errorf("of %d items %d are left, and nothing is set aside", before, n)
+			}
+		})
+	}
 }
