@@ -202,7 +202,7 @@ func (c *Client) Post(ctx context.Context, target string, form url.Values) (*Ans
 	if len(a.body) > maxAnswer {
 		a.body, a.err = a.body[:maxAnswer], fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
 	}
-	a.err = Bare(a.err)
+	a.err = Hide(Bare(a.err), proof...)
 	return a, nil
 }
 

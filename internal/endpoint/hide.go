@@ -15,10 +15,15 @@ func Repeats(text string, secrets ...string) bool {
 		if len(secret) < 4 {
 			continue
 		}
-		forms := []string{secret, url.QueryEscape(secret)}
-		for skip := range min(3, len(secret)-3) { // as HTTP Basic may have it
-			whole := (len(secret) - skip) / 3 * 3
-			forms = append(forms, base64.StdEncoding.EncodeToString([]byte(secret[skip:skip+whole])))
+		forms := []string{secret}
+		if escaped := url.QueryEscape(secret); escaped != secret {
+			forms = append(forms, escaped)
+		}
+		for _, form := range forms { // as HTTP Basic may have it, of either
+			for skip := range min(3, len(form)-3) {
+				whole := (len(form) - skip) / 3 * 3
+				forms = append(forms, base64.StdEncoding.EncodeToString([]byte(form[skip:skip+whole])))
+			}
 		}
 		for _, form := range forms {
 			if sharesPiece(text, form) {
@@ -32,8 +37,16 @@ func Repeats(text string, secrets ...string) bool {
 // Hidden is what stands in the place of a text that repeats a secret.
 const Hidden = "hidden, because it repeats a secret"
 
-// Hide returns err, which may be nil, or Hidden if that repeats a secret.
+// Hide returns err, which may be nil, or Hidden if that repeats a secret: some
+// transports tell what they were to send. Of an error of Post only the cause is
+// hidden, and errors.As still finds which it is.
 func Hide(err error, secrets ...string) error {
+	switch e := err.(type) {
+	case *SendError:
+		return &SendError{Host: e.Host, Err: Hide(e.Err, secrets...), Unsent: e.Unsent}
+	case *AuthError:
+		return &AuthError{Hide(e.Err, secrets...)}
+	}
 	if err != nil && Repeats(err.Error(), secrets...) {
 		return errors.New(Hidden)
 	}
