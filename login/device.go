@@ -120,7 +120,7 @@ func (d Device) begin(ctx context.Context, cfg *freshtoken.Config) (*pending, er
 	start := time.Now()
 	answer, err := client(cfg).Post(ctx, target, form)
 	if err != nil {
-		return nil, err
+		return nil, hide(cfg, err)
 	}
 	if r := answer.Refusal(); !answer.OK() || r.Code != "" {
 		return nil, refusal(cfg, "device authorization endpoint", r)

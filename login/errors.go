@@ -173,6 +173,12 @@ func refusal(cfg *freshtoken.Config, from string, r *endpoint.Refusal, secrets .
 	return e
 }
 
+// hide keeps secrets, as those of refusal, and the client's out of an error of a
+// request: some transports tell what they were to send.
+func hide(cfg *freshtoken.Config, err error, secrets ...string) error {
+	return endpoint.Hide(err, append(secrets, cfg.OAuth2.ClientSecret)...)
+}
+
 // wrap says what went wrong behind a sentinel that callers branch on.
 func wrap(sentinel error, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", sentinel, fmt.Errorf(format, args...))

@@ -2,16 +2,22 @@ package login_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"github.com/freshtoken/freshtoken"
+	"github.com/freshtoken/freshtoken/internal/endpoint"
 	"github.com/freshtoken/freshtoken/login"
 	"github.com/freshtoken/freshtoken/oauthtest"
 )
@@ -214,4 +220,111 @@ func TestLoginRedirects(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A talkative transport fails and says what it was to send, as those for debugging
+// do: at once, or when the answer breaks off, if status is that of one.
+type talkative struct {
+	http.RoundTripper
+	to     string // the endpoint
+	status int
+	once   bool
+	sent   url.Values
+}
+
+func (h *talkative) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.String() != h.to || h.once && h.sent != nil {
+		return h.RoundTripper.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	if h.sent, err = url.ParseQuery(string(body)); err != nil {
+		return nil, err
+	}
+	told := fmt.Errorf("request failed, it was: %s, %s", req.Header.Get("Authorization"), body)
+	if h.status == 0 {
+		return nil, told
+	}
+	return &http.Response{StatusCode: h.status, Header: make(http.Header), Body: io.NopCloser(iotest.ErrReader(told))}, nil
+}
+
+// wantHidden checks that neither an error nor what it wraps has any of the secrets.
+func wantHidden(t *testing.T, err error, secrets map[string]string) {
+	t.Helper()
+	for name, secret := range secrets {
+		if secret == "" {
+			t.Errorf("the transport was given no %s", name)
+		} else if strings.Contains(err.Error(), secret) {
+			t.Errorf("the error has the %s: %v", name, err)
+		}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			wantHidden(t, inner, secrets)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			wantHidden(t, inner, secrets)
+		}
+	}
+}
+
+func TestTalkativeTransports(t *testing.T) {
+	const secret = "a-very+secret/client/secret"
+	asked := map[string][]string{"token": {"code", "code_verifier"}, "device": nil, "poll": {"device_code"}, "push": {"state"}}
+	for where, names := range asked {
+		for _, style := range []oauth2.AuthStyle{oauth2.AuthStyleInParams, oauth2.AuthStyleInHeader} {
+			for _, status := range []int{0, 200, 201, 400} {
+				run := func(name string, f func(*testing.T)) { t.Run(name, f) }
+				if where == "poll" { // until the code has expired
+					run = func(name string, f func(*testing.T)) { inBubble(t, name, f) }
+				}
+				run(fmt.Sprintf("R6749-10.14 what a transport tells of a secret is hidden: %s, %v, status %d", where, style, status), func(t *testing.T) {
+					as := oauthtest.New(oauthtest.Options{ClientSecret: secret})
+					cfg := config(as)
+					cfg.OAuth2.Endpoint.AuthStyle = style
+					h := &talkative{RoundTripper: as.Transport(), to: cfg.OAuth2.Endpoint.TokenURL, status: status}
+					var flow freshtoken.Authenticator = (&viewer{as: as}).device()
+					switch where {
+					case "device":
+						h.to = cfg.OAuth2.Endpoint.DeviceAuthURL
+					case "push":
+						cfg.PushedAuthorizationURL = as.PushedAuthorizationURL()
+						h.to = cfg.PushedAuthorizationURL
+						flow = userOf(t, as).loopback()
+					case "token":
+						flow = userOf(t, as).loopback()
+					}
+					cfg.HTTPClient = &http.Client{Transport: h}
+					_, err := flow.Authenticate(t.Context(), cfg)
+					if err == nil {
+						t.Fatal("no error")
+					}
+					secrets := map[string]string{"client secret": secret}
+					for _, name := range names {
+						secrets[name] = h.sent.Get(name)
+					}
+					for _, form := range []string{url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(cfg.OAuth2.ClientID + ":" + url.QueryEscape(secret)))} {
+						secrets["client secret as "+form] = form
+					}
+					wantHidden(t, err, secrets)
+					if lost := new(endpoint.SendError); status == 0 && (!errors.As(err, &lost) || !strings.Contains(err.Error(), lost.Host)) {
+						t.Errorf("the error does not say who has not answered: %v", err)
+					}
+				})
+			}
+		}
+	}
+	inBubble(t, "R8628-3.5 a login on another device goes on", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		cfg := config(as)
+		h := &talkative{RoundTripper: as.Transport(), to: cfg.OAuth2.Endpoint.TokenURL, once: true}
+		cfg.HTTPClient = &http.Client{Transport: h}
+		if _, err := (&viewer{as: as, after: time.Second}).device().Authenticate(t.Context(), cfg); err != nil || h.sent == nil {
+			t.Errorf("got error %v", err)
+		}
+	})
 }

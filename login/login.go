@@ -72,17 +72,17 @@ func exchange(ctx context.Context, cfg *freshtoken.Config, form url.Values, secr
 	start := time.Now()
 	answer, err := client(cfg).Post(ctx, cfg.OAuth2.Endpoint.TokenURL, form)
 	if err != nil {
-		return nil, err
+		return nil, hide(cfg, err, secrets...)
 	}
 	tok, err := answer.Token(start, cfg.AcceptFormEncoded, cfg.AssumeBearer)
 	if refused := new(endpoint.Refusal); errors.As(err, &refused) {
 		if refused.Broken != nil {
-			return nil, fmt.Errorf("%w: %w", errBroken, refused.Broken)
+			return nil, fmt.Errorf("%w: %w", errBroken, hide(cfg, refused.Broken, secrets...))
 		}
 		return nil, refusal(cfg, "token endpoint", refused, secrets...)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("token endpoint: %w: check Config.OAuth2.Endpoint.TokenURL", err)
+		return nil, fmt.Errorf("token endpoint: %w: check Config.OAuth2.Endpoint.TokenURL", hide(cfg, err, secrets...))
 	}
 	return tok, nil
 }

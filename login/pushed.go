@@ -54,11 +54,11 @@ func (a *authorization) push(ctx context.Context, cfg *freshtoken.Config, r *rec
 	case err != nil && ctx.Err() != nil:
 		return "", 0, gaveUp(ctx)
 	case err != nil:
-		return "", 0, err
+		return "", 0, hide(cfg, err, a.state, a.idToken.nonce)
 	}
 	no := answer.Refusal()
 	if no.Broken != nil {
-		return "", 0, wrap(ErrPushed, "%w: log in again", no.Broken)
+		return "", 0, wrap(ErrPushed, "%w: log in again", hide(cfg, no.Broken, a.state, a.idToken.nonce))
 	}
 	if !answer.OK() || no.Code != "" {
 		e := refusal(cfg, pushedEndpoint, no, a.state, a.idToken.nonce)
