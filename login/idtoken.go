@@ -23,6 +23,10 @@ type expectation struct {
 	since time.Time // when the person has to have authenticated
 }
 
+// maxAge, in seconds, is a max_age that everybody meets: a time.Duration holds it,
+// and has room for what a verifier adds. An API may demand any.
+const maxAge = 100 * 365 * 24 * 3600
+
 // asksForIDToken reports whether a login is to bring one that is checked.
 func asksForIDToken(cfg *freshtoken.Config) bool {
 	return cfg.IDTokens != nil && slices.Contains(cfg.OAuth2.Scopes, "openid")
@@ -37,11 +41,11 @@ func expect(cfg *freshtoken.Config, form url.Values) (expectation, error) {
 	e := expectation{nonce: rand.Text()} // 130 random bits
 	form.Set("nonce", e.nonce)
 	if form.Has("max_age") {
-		seconds, err := strconv.ParseUint(form.Get("max_age"), 10, 31)
-		if err != nil {
-			return e, errors.New("the login's Params have a max_age that is not a number of seconds")
+		seconds, err := strconv.ParseUint(form.Get("max_age"), 10, 63)
+		if err != nil && !errors.Is(err, strconv.ErrRange) { // seconds is as large as can be then
+			return e, errors.New("the login's Params (or Config.LoginParams) have a max_age that is not a number of seconds")
 		}
-		e.since = time.Now().Add(-time.Duration(seconds) * time.Second)
+		e.since = time.Now().Add(-time.Duration(min(seconds, maxAge)) * time.Second)
 	}
 	return e, nil
 }

@@ -140,6 +140,33 @@ func TestLogins(t *testing.T) {
 			t.Errorf("got error %v", err)
 		}
 	})
+	t.Run("R9470-4: whatever max_age an API demands", func(t *testing.T) {
+		for _, age := range []string{"0", "2147483648", "3000000000", "9223372037", "9223372036854775807", "18446744073709551615", "99999999999999999999999"} {
+			params := func(_ *freshtoken.Config, l *login.Loopback) { l.Params = url.Values{"max_age": {age}} }
+			if _, b, err := logIn(t, newServer(oauthtest.Options{}), oauthtest.Fault{}, params); err != nil || b.asked.Get("max_age") != age {
+				t.Errorf("%s in the login's Params: asked for %s, error %v", age, b.asked.Get("max_age"), err)
+			}
+			resp := &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="insufficient_user_authentication", max_age="` + age + `"`}}}
+			c, ok := freshtoken.ChallengeFrom(resp)
+			if !ok {
+				t.Fatalf("%s: no challenge", age)
+			}
+			srv := newServer(oauthtest.Options{})
+			src, err := freshtoken.New(config(srv))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer src.Close()
+			b := &browser{client: srv.Browser()}
+			for range 2 { // the first time nobody is logged in
+				_, err = login.StepUp(t.Context(), src, b.loopback(), c)
+				b.visit.Wait()
+				if err != nil {
+					t.Errorf("%s from an API: %v", age, err)
+				}
+			}
+		}
+	})
 	t.Run("OIDC-3.1.3.7: the nonce is not for the program to set", func(t *testing.T) {
 		own := func(_ *freshtoken.Config, l *login.Loopback) { l.Params = url.Values{"nonce": {"mine"}} }
 		if _, _, err := logIn(t, newServer(oauthtest.Options{}), oauthtest.Fault{}, own); err == nil || !strings.Contains(err.Error(), `"nonce"`) {
