@@ -213,7 +213,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config, asked *askin
 		tok, err := exchange(ctx, cfg, form, p.code)
 		trouble = nil
 		refused := new(ServerError)
-		lost := new(endpoint.SendError)
+		lost, unproven := new(endpoint.SendError), new(endpoint.AuthError)
 		switch {
 		case err == nil:
 			return tok, nil
@@ -224,7 +224,7 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config, asked *askin
 		case errors.As(err, &refused) && refused.Code == "slow_down": // for good
 			p.interval = min(p.interval+slowDown, maxInterval)
 			pause = p.interval
-		case errors.As(err, &lost), errors.Is(err, errBroken), errors.As(err, &refused) && refused.Code == "" && busy(refused.Status):
+		case errors.As(err, &lost), errors.Is(err, errBroken), errors.As(err, &refused) && refused.passes(), errors.As(err, &unproven) && endpoint.Passes(unproven):
 			trouble = err
 			pause = min(2*pause, maxInterval) // the connection, or the server, has difficulties: less often
 		default:
@@ -233,8 +233,14 @@ func (p *pending) poll(ctx context.Context, cfg *freshtoken.Config, asked *askin
 	}
 }
 
-// busy reports whether an answer without an error code says that the server is
-// not up to it for the moment.
-func busy(status int) bool {
-	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+// passes reports whether the server is not up to it for the moment, and does not
+// say anything about this login.
+func (e *ServerError) passes() bool {
+	switch e.Code {
+	case "server_error", "temporarily_unavailable":
+		return true
+	case "":
+		return e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
+	}
+	return false
 }

@@ -58,12 +58,30 @@ type errand struct {
 // browse has the person go on an errand.
 func (p Prompt) browse(ctx context.Context, e errand) error {
 	if p.Browse != nil {
-		return p.Browse(ctx, e.address)
+		return e.discreet(p.Browse(ctx, e.address))
 	}
 	m := thisMachine()
 	opened := m.hasBrowser() && OpenBrowser(e.address) == nil
 	fmt.Fprint(os.Stderr, m.invitation(e, opened))
 	return nil
+}
+
+// discreet keeps out of an error, which may be nil, what the address has in its
+// query: a state, a nonce, an ID token.
+func (e errand) discreet(err error) error {
+	u, perr := url.Parse(e.address)
+	if err == nil || perr != nil {
+		return err
+	}
+	var secrets []string
+	for _, name := range []string{"state", "nonce", "id_token_hint", "request_uri"} {
+		secrets = append(secrets, u.Query()[name]...)
+	}
+	if !endpoint.Repeats(err.Error(), secrets...) {
+		return err
+	}
+	short := errors.New(strings.ReplaceAll(err.Error(), e.address, endpoint.WithoutQuery(e.address)))
+	return endpoint.Hide(short, secrets...)
 }
 
 func (p Prompt) show(ctx context.Context, c Code) error {

@@ -9,7 +9,9 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,6 +91,10 @@ func parseRedirect(redirect string) (hosts []hostname, port, path string, err er
 			"make it (Config.OAuth2.RedirectURL, for a login) http://127.0.0.1/callback, as registered at the server, or leave it empty")
 	}
 	host := u.Hostname()
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4In6() || slices.ContainsFunc(strings.Split(u.Path, "/"), isDots) {
+		return nil, "", "", errors.New("the redirect URL is not one that browsers leave as it is, so that they would not come back there: " +
+			"write 127.0.0.1, and a path without . and ..")
+	}
 	h := hostname{host, []string{host}}
 	if net.ParseIP(host) == nil { // localhost is two addresses, and the browser may take either
 		h.addresses = []string{"127.0.0.1", "::1"}
@@ -102,6 +108,8 @@ func parseRedirect(redirect string) (hosts []hostname, port, path string, err er
 	}
 	return []hostname{h}, port, path, nil
 }
+
+func isDots(segment string) bool { return segment == "." || segment == ".." }
 
 // A hostname is a name of this machine, with its addresses.
 type hostname struct {
