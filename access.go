@@ -130,6 +130,29 @@ func (r *record) set(target string, a *access) {
 	maps.DeleteFunc(r.Derived, func(other string, o *access) bool { return other != target && o.dead(a.Issued) })
 }
 
+// pauseTarget has p, which may be nil, be the pause of a target. r is about to be
+// shared, and its TargetPauses may be already.
+func (r *record) pauseTarget(target string, p *pause) {
+	if p == nil && r.TargetPauses[target] == nil {
+		return
+	}
+	r.TargetPauses = maps.Clone(r.TargetPauses)
+	if p == nil {
+		delete(r.TargetPauses, target)
+		return
+	}
+	if r.TargetPauses == nil {
+		r.TargetPauses = make(map[string]*pause)
+	}
+	r.TargetPauses[target] = p
+	if len(r.TargetPauses) > maxDerived {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(r.TargetPauses)), func(a, b string) int {
+			return cmp.Or(r.TargetPauses[a].From.Compare(r.TargetPauses[b].From), strings.Compare(a, b))
+		})
+		delete(r.TargetPauses, oldest)
+	}
+}
+
 // kept returns r as it is stored: without the oldest of too many access tokens for
 // targets. The program goes on with those that it has: it would ask for each of
 // them again whenever it needs it.

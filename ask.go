@@ -93,19 +93,39 @@ func secretsOf(form url.Values) (secrets []string) {
 	return secrets
 }
 
-// tellBeginning tells of an attempt at the first token by Config.Refresher, as of
-// the other attempts. err is why it has failed; nil: it has not.
-func (s *Source) tellBeginning(start time.Time, err error) {
-	took, outcome := time.Since(start), OutcomeRefreshed
+// beginBy begins the session with a token from a, which is Config.Refresher: that it
+// cannot be had is told as of any other.
+func (s *Source) beginBy(ctx context.Context, l *login, a Authenticator) error {
+	start := time.Now()
+	tok, err := a.Authenticate(ctx, s.cfg)
+	took := time.Since(start)
+	if err == nil {
+		err = s.SetToken(context.WithoutCancel(ctx), tok)
+	}
+	switch {
+	case err == nil, errors.Is(err, ErrNotPersisted): // Status, events and Close tell
+		s.tellBeginning(start, took, nil)
+		return nil
+	case errors.Is(err, ErrClosed), ctx.Err() != nil:
+		return err
+	}
+	l.pause, err = s.leaveAlone(refreshErrorOf(err, false))
+	s.tellBeginning(start, took, err)
+	return err
+}
+
+// tellBeginning tells of an attempt at the first token, as of the other attempts. err
+// is why it has failed; nil: it has not.
+func (s *Source) tellBeginning(start time.Time, took time.Duration, err error) {
+	a := Attempt{Session: s.cfg.Session, Reason: string(reasonNeed), Outcome: OutcomeRefreshed, Start: start, Duration: took,
+		Steps: []Step{{Kind: StepRequest, Start: start, Duration: took, Failed: err != nil}}}
 	if err != nil {
-		outcome = OutcomeFailed
+		a.Outcome, a.Err = OutcomeFailed, public(err)
 		s.note(err)
 		s.emit(EventRefreshFailed, err)
 	}
-	if s.cfg.OnAttempt == nil {
-		return
+	a.Generation = s.Status().Generation
+	if s.cfg.OnAttempt != nil {
+		s.events.add(func() { s.cfg.OnAttempt(a) })
 	}
-	a := Attempt{Session: s.cfg.Session, Reason: string(reasonNeed), Outcome: outcome, Start: start, Duration: took,
-		Steps: []Step{{Kind: StepRequest, Start: start, Duration: took, Failed: err != nil}}, Err: public(err)}
-	s.events.add(func() { s.cfg.OnAttempt(a) })
 }

@@ -7,7 +7,10 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/freshtoken/freshtoken"
 	"github.com/freshtoken/freshtoken/internal/mark"
@@ -177,5 +180,59 @@ func TestEndOfAnotherSession(t *testing.T) {
 	_, err = src.Refresh(t.Context(), tok)
 	if !errors.Is(err, freshtoken.ErrSessionEnded) || asked != 0 || src.Status().State != freshtoken.StateAlive {
 		t.Errorf("%v, %d logins, %v", err, asked, src.Status().State)
+	}
+}
+
+// helper is a ConfigRefresher of a program's own.
+type helper struct {
+	tok  *oauth2.Token
+	err  error
+	asks int
+}
+
+func (h *helper) ForConfig(freshtoken.Config) (freshtoken.Refresher, error) { return h, nil }
+
+func (h *helper) Refresh(context.Context, *oauth2.Token) (*oauth2.Token, error) {
+	h.asks++
+	return h.tok, h.err
+}
+
+func (h *helper) Authenticate(ctx context.Context, _ freshtoken.Config) (*oauth2.Token, error) {
+	return h.Refresh(ctx, nil)
+}
+
+// Whatever the first token fails of, it is told as that of any other, and asked for
+// again as soon.
+func TestFirstTokenOfAHelper(t *testing.T) {
+	for name, h := range map[string]*helper{
+		"an error of its own":     {err: errors.New("the helper is not running")},
+		"nothing":                 {},
+		"a token of another type": {tok: &oauth2.Token{AccessToken: "x", TokenType: "DPoP"}},
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			w := newWorld(t, oauthtest.Options{})
+			var failed atomic.Int64
+			src := w.source(func(cfg *freshtoken.Config) {
+				cfg.Refresher = h
+				cfg.OnAttempt = func(a freshtoken.Attempt) {
+					if a.Outcome == freshtoken.OutcomeFailed {
+						failed.Add(1)
+					}
+				}
+			})
+			_, err := src.Token(t.Context())
+			if e := refreshError(t, err); !e.Temporary || e.RetryAfter > time.Second || errors.Is(err, freshtoken.ErrNoSession) {
+				t.Errorf("got %v", err)
+			}
+			synctest.Wait()
+			if n := failed.Load(); n != 1 {
+				t.Errorf("told of %d attempts that failed", n)
+			}
+			time.Sleep(time.Second)
+			src.Token(t.Context())
+			if h.asks != 2 {
+				t.Errorf("asked %d times", h.asks)
+			}
+		})
 	}
 }

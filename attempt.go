@@ -231,6 +231,15 @@ func (s *Source) refresh() error {
 			return err
 		}
 	}
+	if p := r.TargetPauses[s.target]; p != nil {
+		if done, err := s.keepPause(p, v, now); done {
+			return err
+		}
+	}
+	if s.spares(r, v, now) {
+		s.postpone(sparePause)
+		return nil
+	}
 	if left, err := s.refusal.stands(r, now); err != nil {
 		return s.stay(err, left)
 	}

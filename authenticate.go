@@ -270,7 +270,9 @@ func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) erro
 		return err
 	}
 	l.err = fmt.Errorf("%w: the Authenticator: %w", why, errExit) // if it ends the goroutine
-	start := time.Now()
+	if s.begins {
+		return s.beginBy(ctx, l, a)
+	}
 	tok, err := a.Authenticate(ctx, s.cfg)
 	if err == nil && tok == nil {
 		err = errors.New("the Authenticator returned no token")
@@ -278,18 +280,14 @@ func (s *Source) askToLogIn(ctx context.Context, l *login, a Authenticator) erro
 	if err != nil {
 		l.pause, err = s.leaveAlone(err)
 	}
-	if s.begins {
-		s.tellBeginning(start, err)
-	}
 	if err == nil {
 		// Whoever gives up now does so too late: there is a session.
 		err = s.SetToken(context.WithoutCancel(ctx), tok)
 	}
-	failed := new(RefreshError)
 	switch {
 	case err == nil, errors.Is(err, ErrNotPersisted): // Status, events and Close tell
 		return nil
-	case errors.Is(err, ErrClosed), s.begins && errors.As(err, &failed): // no login would help
+	case errors.Is(err, ErrClosed):
 		return err
 	default:
 		return words.Say("the login failed: "+words.Text(err), why, err)
@@ -365,19 +363,21 @@ func (s *Source) hasRoom() error {
 	if s.cfg.Store == nil || s.cfg.InsecureUnsaved {
 		return nil
 	}
-	err := s.save(s.inTurn.session.placeholder(s.cfg.binding()), personTime)
-	if failed := new(storeError); errors.As(err, &failed) {
+	r := s.inTurn.session
+	err := s.save(r.placeholder(s.cfg.binding()), personTime)
+	if failed := new(storeError); errors.As(err, &failed) && (r == nil || r.Ended != nil) {
 		return &storeError{"keep a session", failed.err} // there is none yet
 	}
 	return err
 }
 
 // placeholder returns what a session that r leaves behind is stored as while
-// someone logs in: the same, which may be nothing, but of the size of a session.
+// someone logs in: the same, which may be nothing, but no smaller than a session.
 func (r *record) placeholder(b binding) *record {
 	if r == nil {
 		r = &record{Version: recordVersion, Binding: b, ID: rand.Text(), Generation: 1,
 			Ended: &ending{At: time.Now().UTC().Truncate(time.Second), Never: true}}
 	}
-	return r.with(func(c *record) { c.Padding = strings.Repeat(".", loginRoom) })
+	data, _ := r.encode()
+	return r.with(func(c *record) { c.Padding = strings.Repeat(".", max(loginRoom-len(data), 0)) })
 }

@@ -156,6 +156,7 @@ func (r *record) next(g grant, start time.Time, target string) *record {
 		}
 		a.take(g, start, c.Generation)
 		c.set(target, a)
+		c.pauseTarget(target, nil)
 	})
 }
 

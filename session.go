@@ -57,6 +57,10 @@ type record struct {
 	Pause  *pause  `json:"pause,omitempty"`
 	Forced *forced `json:"forced,omitempty"`
 
+	// TargetPauses are what attempts for targets alone have failed of, by what those
+	// are for.
+	TargetPauses map[string]*pause `json:"target_pauses,omitempty"`
+
 	// Overtaken is when a refresh was interrupted whose refresh token the last
 	// one then spent. Its request may still be under way: a server that gets to
 	// it sees a token twice.
@@ -161,7 +165,7 @@ func (r *record) members() map[string]any {
 		"origin": &r.Origin, "origin_access": &r.OriginAccess, "ended": &r.Ended,
 		"access_token": &r.AccessToken, "access_generation": &r.Brought, "refresh_token": &r.RefreshToken, "login_id_token": &r.LoginIDToken, "thumbprint": &r.Thumbprint,
 		"issued": &r.Issued, "lifetime_ns": &r.Lifetime, "refresh_in_ns": &r.RefreshIn,
-		"refresh_life": &r.RefreshLife, "grant_life": &r.GrantLife, "extra": &r.Extra, "derived": &r.Derived,
+		"refresh_life": &r.RefreshLife, "grant_life": &r.GrantLife, "extra": &r.Extra, "derived": &r.Derived, "target_pauses": &r.TargetPauses,
 		"mark": &r.Mark, "pause": &r.Pause, "forced": &r.Forced, "overtaken": &r.Overtaken, "padding": &r.Padding,
 	}
 }
@@ -219,6 +223,7 @@ func decodeRecord(data []byte) (*record, error) {
 	if !r.clean() {
 		return nil, errBadRecord
 	}
+	maps.DeleteFunc(r.TargetPauses, func(_ string, p *pause) bool { return p == nil })
 	maps.DeleteFunc(r.Derived, func(_ string, a *access) bool { return a == nil || a.AccessToken == "" || !a.clean() })
 	r.Padding = ""
 	if len(all) > 0 {

@@ -28,11 +28,12 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 	now := time.Now()
 	p := &pause{From: now.UTC().Round(0), Failures: 1, Class: e.class, Status: e.Status, Code: e.Code, Description: e.Description}
 	ofTarget := s.target != "" && (e.class == classTransient || e.class == classUnknown)
-	switch {
-	case ofTarget:
-		p.Failures = s.refusal.lost + 1
-	case r.Pause != nil && r.Pause.Class == p.Class:
-		p.Failures = r.Pause.Failures + 1
+	last := r.Pause
+	if ofTarget {
+		last = r.TargetPauses[s.target]
+	}
+	if last != nil && last.Class == p.Class {
+		p.Failures = last.Failures + 1
 	}
 	d := heed(s.untilExpiry(backoff(p.Failures, s.random()), now), e.RetryAfter)
 	next := r.with(func(c *record) {
@@ -77,21 +78,20 @@ func (s *Source) failed(r *record, e *RefreshError, interrupted time.Time) error
 		next.Mark = r.Mark
 		e.promptly = p.Failures == 1 && e.RetryAfter == 0
 	}
-	failures := 0
 	if p != nil {
-		failures = p.Failures
 		p.Until = p.From.Add(d)
 		p.explain(e)
 	}
 	if ofTarget {
-		d = s.bind(e, p, r.Pause, r.ID)
+		s.bind(next, p, e)
+	} else {
+		next.Pause = p
 	}
-	next.Pause = p
 	if err := s.put(next); err != nil && t.unsaved {
 		s.emit(EventNotPersisted, err)
 	}
-	if e.class == classUnknown && failures > 1 && s.current.Load().usable(now) {
-		d = max(d, r.spared(r.of(s.target), now, now))
+	if e.class == classUnknown && p.Failures > 1 && s.current.Load().usable(now) {
+		d = max(d, r.spared(r.of(s.target), p.From, now))
 	}
 	return s.fail(e, d)
 }

@@ -37,6 +37,7 @@ type Source struct {
 
 	flights singleflight.Group
 	refusal targetRefusal // of its target, since the last success; the turn guards it
+	yielded bool          // whether the session's own refresh has gone before that of the target since it failed; the turn guards it
 	beyond  bool          // Target.BeyondLogin; guarded by mu
 	status  Status        // guarded by mu
 }

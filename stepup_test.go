@@ -447,6 +447,21 @@ func TestStepUpChecksTheStoreFirst(t *testing.T) {
 		}
 		p.want(t, 1)
 	})
+	inBubble(t, "which has room for the new session, though not for much more than the old one", func(t *testing.T) {
+		w := newWorld(t, oauthtest.Options{})
+		disk := &tight{Store: w.store}
+		w.store = disk
+		src := w.scoped()
+		w.use(src, 20)
+		data, err := disk.Store.Load(t.Context(), freshtoken.StoreKey(w.config()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.room.Store(int64(len(data)) + 2500)
+		if _, err := src.StepUp(t.Context(), demanded(t, moreScope), &person{as: w.as}); err != nil {
+			t.Error(err)
+		}
+	})
 	inBubble(t, "whose session is damaged", func(t *testing.T) {
 		w := newWorld(t, oauthtest.Options{})
 		src := w.loggedIn()

@@ -203,7 +203,6 @@ type targetRefusal struct {
 	session string // its ID: another one may have more
 	until   time.Time
 	count   int // in a row
-	lost    int // attempts in a row that brought no answer to go by
 }
 
 // stands returns the refusal's error if a target is not to be asked for by r now,
@@ -215,29 +214,69 @@ func (f *targetRefusal) stands(r *record, now time.Time) (left time.Duration, er
 	return f.until.Sub(now), f.err
 }
 
-// bind makes the failure of an attempt for a target one of that target: the server
-// may have trouble with what that is for, and with nothing else. p becomes the pause
-// of the whole session, no longer than the server has asked for, or than after a
-// first failure; the target waits for longer, so that it is not the first one
-// thereafter. before is the session's last pause; nil: there was none.
-func (s *Source) bind(e *RefreshError, p, before *pause, session string) (wait time.Duration) {
-	s.refusal.lost = p.Failures
-	p.Failures = 1
-	if before != nil && before.Class == p.Class {
-		p.Failures = before.Failures
+// bind makes p, the pause after an attempt for a target that brought no answer to go
+// by, one of that target in next: the server may have trouble with what that is for,
+// and with nothing else. The whole session pauses no longer than the server has asked
+// for, or than after a first failure.
+func (s *Source) bind(next *record, p *pause, e *RefreshError) {
+	s.yielded = false
+	before := next.Pause
+	next.pauseTarget(s.target, p)
+	short := *p
+	if short.Failures = 1; before != nil && before.Class == p.Class {
+		short.Failures = before.Failures
 	}
-	d := heed(backoff(1, s.random()), e.RetryAfter)
-	p.Until = p.From.Add(d)
-	wait = d + backoff(s.refusal.lost, s.random())
-	s.refusal.err, s.refusal.session, s.refusal.until = e, session, time.Now().Add(wait)
-	return wait
+	if until := p.From.Add(heed(backoff(1, s.random()), e.RetryAfter)); until.Before(p.Until) {
+		short.Until = until
+	}
+	next.Pause = &short
+}
+
+// doubts counts whose last answers were lost since any came: the session's own, and
+// those for targets.
+func (r *record) doubts() (n int) {
+	since := r.Issued
+	for _, a := range r.Derived {
+		if a.Issued.After(since) {
+			since = a.Issued
+		}
+	}
+	own := r.Pause
+	for _, p := range r.TargetPauses {
+		if p.Class == classUnknown && p.From.After(since) {
+			n++
+		}
+		if own != nil && own.From.Equal(p.From) { // it is the target's
+			own = nil
+		}
+	}
+	if own != nil && own.Class == classUnknown && own.From.After(since) {
+		n++
+	}
+	return n
+}
+
+// enough is how many may lose an answer before the refresh token is sent for no
+// further target whose access token is still good: it may be spent. The second may
+// well find that it is not.
+const enough = 2
+
+// sparePause is when such a target looks again whether an answer has come.
+const sparePause = 10 * time.Second
+
+// spares reports whether s, which is for a target, goes on with the token that it has
+// because the refresh token may be spent.
+func (s *Source) spares(r *record, v *view, now time.Time) bool {
+	return s.target != "" && v.usable(now) && r.Pause != nil && !r.interrupted().IsZero() && r.doubts() >= enough &&
+		r.spared(r.of(s.target), r.Pause.From, now) > 0
 }
 
 // yields reports whether the session's own refresh goes before that of s, which is
 // for a target and has failed: a target that is asked for often would otherwise keep
-// the session from its turn for as long as the server has trouble with that.
+// the session from its turn for as long as the server has trouble with that. It does
+// so once for each failure.
 func (s *Source) yields(r *record, now time.Time) bool {
-	if s.target == "" || s.refusal.lost == 0 || s.isClosed() {
+	if s.target == "" || r.TargetPauses[s.target] == nil || s.yielded || s.isClosed() {
 		return false
 	}
 	v := s.root().current.Load()
@@ -247,8 +286,12 @@ func (s *Source) yields(r *record, now time.Time) bool {
 // rootFirst is the session's own refresh on behalf of s. What becomes of that, s is
 // told; nil: it is its turn again.
 func (s *Source) rootFirst(r *record) error {
+	s.yielded = true
 	err := s.root().refresh()
 	if err == nil {
+		if s.current.Load().usable(time.Now()) {
+			s.postpone(0) // the caller who was elected for this goes on
+		}
 		return nil
 	}
 	d := glance // not every failure leaves a pause in the record

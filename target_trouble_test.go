@@ -21,16 +21,13 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// sickFor is a server that fails whenever a request is for a resource, and is well
-// otherwise.
-type sickFor struct {
-	base       http.RoundTripper
-	status     int
-	retryAfter string
-	requests   atomic.Int64 // for a resource
+// ruled is a server that answers token requests by a rule; nil: as it does otherwise.
+type ruled struct {
+	base http.RoundTripper
+	rule func(ofTarget bool) *http.Response
 }
 
-func (s *sickFor) RoundTrip(r *http.Request) (*http.Response, error) {
+func (s *ruled) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		return s.base.RoundTrip(r)
 	}
@@ -39,18 +36,30 @@ func (s *sickFor) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r.Body.Close()
-	if bytes.Contains(body, []byte("resource=")) {
-		s.requests.Add(1)
-		h := make(http.Header)
-		if s.retryAfter != "" {
-			h.Set("Retry-After", s.retryAfter)
-		}
-		return &http.Response{StatusCode: s.status, Header: h, Body: http.NoBody, Request: r}, nil
+	if resp := s.rule(bytes.Contains(body, []byte("resource="))); resp != nil {
+		resp.Request = r
+		return resp, nil
 	}
 	r = r.Clone(r.Context())
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return s.base.RoundTrip(r)
 }
+
+// by has a Source ask a server that follows a rule.
+func (w *world) by(rule func(ofTarget bool) *http.Response) func(*freshtoken.Config) {
+	return func(c *freshtoken.Config) { c.HTTPClient = &http.Client{Transport: &ruled{w.as.Transport(), rule}} }
+}
+
+// refusalOf is an answer of this status; retryAfter may be empty.
+func refusalOf(status int, body, retryAfter string) *http.Response {
+	h := http.Header{"Content-Type": {"application/json"}}
+	if retryAfter != "" {
+		h.Set("Retry-After", retryAfter)
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+var files = freshtoken.Target{Resources: []string{"https://files.test"}}
 
 // That the server cannot serve one target, however often somebody asks for that,
 // takes the session's own token from nobody, and does not end the session for being
@@ -74,13 +83,16 @@ func TestTroubleWithOneTarget(t *testing.T) {
 	} {
 		inBubble(t, c.name, func(t *testing.T) {
 			w := newWorld(t, oauthtest.Options{AccessLifetime: 5 * time.Minute, RefreshLifetime: 30 * time.Minute})
-			sick := &sickFor{base: w.as.Transport(), status: c.status, retryAfter: c.retryAfter}
-			src := w.source(func(cfg *freshtoken.Config) {
-				cfg.HTTPClient = &http.Client{Transport: sick}
-				cfg.Background = c.background
-			})
+			var sick atomic.Int64 // requests
+			src := w.source(w.by(func(ofTarget bool) *http.Response {
+				if !ofTarget {
+					return nil
+				}
+				sick.Add(1)
+				return refusalOf(c.status, "", c.retryAfter)
+			}), func(cfg *freshtoken.Config) { cfg.Background = c.background })
 			w.login(src)
-			d := w.target(src, freshtoken.Target{Resources: []string{"https://sick.test"}})
+			d := w.target(src, files)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
 			var others sync.WaitGroup
@@ -100,7 +112,7 @@ func TestTroubleWithOneTarget(t *testing.T) {
 				}
 				time.Sleep(c.own)
 			}
-			if own, n := w.posts(), sick.requests.Load(); own < 10 || own > 25 || n < 10 || n > 200 {
+			if own, n := w.posts(), sick.Load(); own < 10 || own > 25 || n < 10 || n > 200 {
 				t.Errorf("%d refreshes of the session's own, and %d for the target", own, n)
 			}
 		})

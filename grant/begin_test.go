@@ -151,6 +151,9 @@ func TestFirstTokenIsNoFailure(t *testing.T) {
 		if all := seen.outcomes(); seen.failures() != 0 || !slices.Equal(all, []freshtoken.Outcome{freshtoken.OutcomeRefreshed}) {
 			t.Errorf("told of %v", all)
 		}
+		if last := seen.attempts[len(seen.attempts)-1]; last.Generation != 1 {
+			t.Errorf("told of generation %d", last.Generation)
+		}
 	})
 }
 
