@@ -342,10 +342,8 @@ func (s *Store) SetAside(ctx context.Context, key string) error {
 		if err := s.sweepAll(ctx, aside); err != nil {
 			return err
 		}
-		if h, err := parseHead(account, text); err == nil && h.kind == typeParts {
-			if err := s.copyParts(ctx, account, aside, h); err != nil {
-				return err
-			}
+		if err := s.copyParts(ctx, account, aside, text); err != nil {
+			return err
 		}
 		if err := s.put(ctx, account, aside, text); err != nil {
 			return err
@@ -354,15 +352,36 @@ func (s *Store) SetAside(ctx context.Context, key string) error {
 	})
 }
 
-// copyParts copies what there is of the parts of h from one account to another.
-func (s *Store) copyParts(ctx context.Context, from, to string, h *head) error {
-	for i := range h.count {
-		text, err := s.get(ctx, partAccount(from, h.slot, i))
-		if err == errAbsent {
-			continue
+// copyParts copies what there is of the parts of a value from one account to another.
+// head is its head. One that cannot be read may have had parts in either slot.
+func (s *Store) copyParts(ctx context.Context, from, to, head string) error {
+	h, err := parseHead(from, head)
+	switch {
+	case err != nil:
+		for _, slot := range []byte{'a', 'b'} {
+			if err := s.copySlot(ctx, from, to, slot, maxParts, true); err != nil {
+				return err
+			}
 		}
-		if err == nil {
-			err = s.put(ctx, from, partAccount(to, h.slot, i), text)
+		return nil
+	case h.kind == typeParts:
+		return s.copySlot(ctx, from, to, h.slot, h.count, false)
+	}
+	return nil
+}
+
+// copySlot copies what there is of the first count parts of a slot; untilAbsent: as
+// far as none is missing.
+func (s *Store) copySlot(ctx context.Context, from, to string, slot byte, count int, untilAbsent bool) error {
+	for i := range count {
+		text, err := s.get(ctx, partAccount(from, slot, i))
+		switch {
+		case err == errAbsent && untilAbsent:
+			return nil
+		case err == errAbsent:
+			continue
+		case err == nil:
+			err = s.put(ctx, from, partAccount(to, slot, i), text)
 		}
 		if err != nil {
 			return err

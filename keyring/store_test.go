@@ -382,6 +382,18 @@ func TestDamage(t *testing.T) {
 			}
 			return text
 		}},
+		{"the head of parts cut short", bytesOf(1, 9000), func(_, text string) string {
+			if strings.HasPrefix(text, "ft1.c.") {
+				return text[:len(text)-40]
+			}
+			return text
+		}},
+		{"the head of parts replaced", bytesOf(1, 9000), func(_, text string) string {
+			if strings.HasPrefix(text, "ft1.c.") {
+				return "hello"
+			}
+			return text
+		}},
 		{"a part of another generation", bytesOf(1, 9000), func(name, text string) string {
 			if strings.HasSuffix(name, "a0001") {
 				return strings.Replace(text, text[6:22], "0123456789abcdef", 1)
