@@ -612,6 +612,34 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// Whoever else in the program waits for the keyring, and for how long, Probe does not.
+func TestProbeReturnsInTime(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		gate := keyring.NewGate(f, nil)
+		patient, err := gate.NewStore(limit, "app", keyring.Options{Timeout: time.Minute, LockDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered := make(chan struct{})
+		f.setHook(func(_ fakeCall, do func() (string, error)) (string, error) {
+			<-answered
+			return do()
+		})
+		var asking sync.WaitGroup
+		asking.Go(func() { patient.Load(context.Background(), "alice") })
+		synctest.Wait()
+		start := time.Now()
+		err = gate.Probe(t.Context(), keyring.Options{LockDir: dir})
+		if took := time.Since(start); took > 3*time.Second || !errors.Is(err, keyring.ErrTimeout) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		close(answered)
+		asking.Wait()
+	})
+}
+
 func TestServiceAndOptionsAreChecked(t *testing.T) {
 	for _, service := range []string{"", "a b", "a:b", "a\nb", "ä", "a/b", "a\"b", strings.Repeat("a", 65)} {
 		if _, err := keyring.NewStore(service); err == nil {

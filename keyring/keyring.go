@@ -90,13 +90,21 @@ func Probe(ctx context.Context, options ...Options) error {
 
 func probe(ctx context.Context, g *gate, o Options) error {
 	o.Prompt = false
+	limited, cancel := context.WithTimeoutCause(ctx, o.Timeout, errProbeTime)
+	defer cancel()
 	s := items{gate: g, service: "freshtoken", opts: o}
 	// An item that never exists: the search for it needs no permission.
-	if _, err := s.get(ctx, accountOf("probe", s.service, "")); err != nil && err != errAbsent {
-		return err
+	_, err := s.get(limited, accountOf("probe", s.service, ""))
+	switch {
+	case err == nil, err == errAbsent:
+		return nil
+	case ctx.Err() == nil && context.Cause(limited) == errProbeTime && !errors.Is(err, ErrTimeout):
+		return fail(ErrTimeout, errProbeTime)
 	}
-	return nil
+	return err
 }
+
+var errProbeTime = errors.New("it is busy, perhaps with other calls of this program")
 
 // lockDir returns the directory of the lock files, made if missing.
 func (o Options) lockDir() (string, error) {

@@ -94,6 +94,9 @@ func (p *passphrase) New(ctx context.Context) (key, params []byte, err error) {
 	return key, params, err
 }
 
+// errAskExit is the error of an ask that ends its goroutine.
+var errAskExit = errors.New("storage: the function that asks for the passphrase has ended without returning")
+
 // derive returns the key for params, asking for the passphrase if need be. The
 // work is done by a goroutine that outlives an impatient caller and remembers
 // its result for the next one: neither a human nor argon2 can be interrupted.
@@ -119,8 +122,9 @@ func (p *passphrase) derive(ctx context.Context, params []byte) ([]byte, error) 
 	done := make(chan result, 1)
 	go func() {
 		defer func() { <-p.turn }()
-		key, err := p.work(params)
-		done <- result{key, err}
+		r := result{err: errAskExit}
+		defer func() { done <- r }()
+		r.key, r.err = p.work(params)
 	}()
 	select {
 	case r := <-done:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,7 @@ func TestPassphraseFails(t *testing.T) {
 	for name, ask := range map[string]func() ([]byte, error){
 		"empty": func() ([]byte, error) { return []byte{}, nil },
 		"none":  nil,
+		"gone":  func() ([]byte, error) { runtime.Goexit(); return nil, nil },
 	} {
 		if err := storage.Seal(storage.NewMemory(), storage.Passphrase(ask)).Save(ctx, "alice", nil); err == nil {
 			t.Errorf("%s: it was taken", name)
