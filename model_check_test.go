@@ -192,6 +192,14 @@ func (h *modelHistory) botched(proc, account int, before moment) bool {
 	})
 }
 
+// closing reports whether a Source was being closed by then, which begins no refresh
+// any more, be it to find out what a refusal for a target meant.
+func (h *modelHistory) closing(proc, account int, by moment) bool {
+	return slices.ContainsFunc(h.Calls, func(c modelCall) bool {
+		return c.Proc == proc && c.Account == account && c.Kind == "close" && c.From.Seq < by.Seq
+	})
+}
+
 // checkSpentOnce: no refresh token is sent twice, unless the first time had no
 // effect that is known, or he who knows has died.
 func (h *modelHistory) checkSpentOnce(bad report) {
@@ -209,7 +217,7 @@ func (h *modelHistory) checkSpentOnce(bad report) {
 		switch {
 		case a.received() && h.lostWith(a, b) == "":
 			bad("%s was sent by p%d at %v and brought new tokens; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
-		case a.refused() && !(a.aside() && (b.Scope == "" || h.troubled(a.Proc, a.To.At, b.From.At))) && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
+		case a.refused() && !(a.aside() && (b.Scope == "" || h.closing(a.Proc, a.Account, a.To) || h.troubled(a.Proc, a.To.At, b.From.At))) && !h.handedIn(b.Refresh, a.To, b.From) && (a.Proc == b.Proc || !h.died(a.Proc, b.From) && !h.troubled(a.Proc, a.From.At, b.From.At)):
 			bad("%s was sent by p%d at %v and refused for good; p%d sent it again at %v", short(b.Refresh), a.Proc, h.at(a.From), b.Proc, h.at(b.From))
 		}
 	}
