@@ -234,7 +234,8 @@ func (c *Certificate) Client() *http.Client { return &http.Client{Transport: c.T
 // server that asks for one, whatever CAs that says it wants. It has a clone of
 // base for each certificate that Renew brings, so that no connection, and no TLS
 // session, outlives its certificate; nil means http.DefaultTransport. Certificates
-// that base has of its own are not used. It presents nothing over plain http.
+// that base has of its own are not used, nor is an HTTP/2 in TLSNextProto: that of
+// net/http takes its place. It presents nothing over plain http.
 func (c *Certificate) Transport(base *http.Transport) http.RoundTripper {
 	if base == nil {
 		var ok bool
@@ -242,7 +243,13 @@ func (c *Certificate) Transport(base *http.Transport) http.RoundTripper {
 			base = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
 		}
 	}
-	return &transport{cert: c, base: base.Clone()}
+	own := base.Clone()
+	if own.TLSNextProto["h2"] != nil {
+		// All clones would share the connections of the HTTP/2 that is set up
+		// there, by http2.ConfigureTransport say. This way each has its own.
+		own.TLSNextProto, own.ForceAttemptHTTP2 = nil, true
+	}
+	return &transport{cert: c, base: own}
 }
 
 type transport struct {
