@@ -169,14 +169,19 @@ func readKeys(data []byte) (keys []jose.JSONWebKey, err error) {
 }
 
 // unchecked returns the algorithm that a JWT names; "" if it names none.
-func unchecked(raw string) string {
-	head, _, _ := strings.Cut(raw, ".")
-	data, err := base64.RawURLEncoding.DecodeString(head)
-	var header struct {
-		Alg string `json:"alg"`
-	}
-	if err != nil || json.Unmarshal(data, &header) != nil {
+func unchecked(raw string) (alg string) {
+	if json.Unmarshal(header(raw)["alg"], &alg) != nil {
 		return ""
 	}
-	return header.Alg
+	return alg
+}
+
+// header returns the header of a JWT; nil if it cannot be read.
+func header(raw string) (all map[string]json.RawMessage) {
+	head, _, _ := strings.Cut(raw, ".")
+	data, err := base64.RawURLEncoding.DecodeString(head)
+	if err != nil || json.Unmarshal(data, &all) != nil {
+		return nil
+	}
+	return all
 }

@@ -91,10 +91,13 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, cfg freshtoken.Config, t f
 
 // algorithm returns that by which an ID token is signed, if it is one of those
 // that may be. Nothing else of its header counts: a key that it brings along, or
-// points to, is not looked at.
+// points to, is not looked at. With crit there is something that has to count, and
+// that nobody here understands (RFC 7515 section 4.1.11).
 func (v *Verifier) algorithm(raw string) (string, error) {
 	sig, err := jose.ParseSignedCompact(raw, v.algorithms())
 	switch {
+	case strings.Count(raw, ".") == 2 && header(raw)["crit"] != nil:
+		return "", fail(ErrAlgorithm, "its header has crit, of which nothing is understood here: have the server leave it out")
 	case err == nil && len(sig.Signatures) == 1:
 		return sig.Signatures[0].Header.Algorithm, nil
 	case strings.Count(raw, ".") != 2:

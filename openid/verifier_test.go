@@ -141,6 +141,13 @@ func TestSignature(t *testing.T) {
 			wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), loginWith(test.raw)), test.want)
 		})
 	}
+	for name, crit := range map[string]string{"an extension": `["exp-x"],"exp-x":1`, "b64": `["b64"],"b64":false`, "nothing": `[]`, "null": `null`} {
+		t.Run("OIDC-3.1.3.7: a header with crit is refused, which a certificate vouches for: "+name, func(t *testing.T) {
+			id := refresh(srv, nil, nil)
+			id.Raw = part(`{"alg":"ES256","crit":`+crit+`}`) + strings.TrimPrefix(id.Raw, strings.Split(id.Raw, ".")[0])
+			wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), id), openid.ErrAlgorithm)
+		})
+	}
 	t.Run("OIDC-3.1.3.7: nothing said means RS256", func(t *testing.T) {
 		rsa := oauthtest.New(oauthtest.Options{IDTokens: "RS256"})
 		v := &openid.Verifier{KeysURL: rsa.KeysURL()}
