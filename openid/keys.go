@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -160,6 +161,12 @@ func readKeys(data []byte) (keys []jose.JSONWebKey, err error) {
 	}
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
+		var may struct {
+			Ops []string `json:"key_ops"`
+		}
+		if json.Unmarshal(raw, &may) != nil || may.Ops != nil && !slices.Contains(may.Ops, "verify") {
+			continue // RFC 7517 section 4.3
+		}
 		if json.Unmarshal(raw, &key) != nil || key.Use != "" && key.Use != "sig" || !key.IsPublic() {
 			continue // keys of other kinds stand beside those (RFC 7517 section 5)
 		}

@@ -314,6 +314,18 @@ func TestKeys(t *testing.T) {
 		}
 		wantErr(t, v.VerifyIDToken(t.Context(), cfg, loginWith(sign(good(srv)))), openid.ErrSignature)
 	})
+	for ops, want := range map[string]error{`["verify"]`: nil, `["sign","verify"]`: nil, `["deriveKey"]`: openid.ErrSignature, `[]`: openid.ErrSignature, `"verify"`: openid.ErrSignature} {
+		t.Run("OIDC-3.1.3.7: a key verifies that may: key_ops "+ops, func(t *testing.T) {
+			srv := newServer(oauthtest.Options{})
+			public, err := (&jose.JSONWebKey{Key: otherKey().Public(), KeyID: "k"}).MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv.Keys.Always(oauthtest.JSON(200, `{"keys":[{"key_ops":`+ops+`,`+string(public[1:])+`]}`))
+			raw := signBy(t, jose.ES256, otherKey(), map[jose.HeaderKey]any{"kid": "k"}, good(srv))
+			wantErr(t, verifier(srv).VerifyIDToken(t.Context(), config(srv), loginWith(raw)), want)
+		})
+	}
 	for name, url := range map[string]string{"nothing": "", "plain http": "http://oauth.test/jwks", "no URL": "jwks"} {
 		t.Run("OIDC-3.1.3.7: KeysURL is "+name, func(t *testing.T) {
 			srv := newServer(oauthtest.Options{})
