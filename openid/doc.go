@@ -35,9 +35,11 @@
 // minutes has it tried again.
 //
 // The signature is checked with keys that are at hand, and no refresh waits for
-// others: what comes straight from the token endpoint, its certificate vouches for
-// (section 3.1.3.7, rule 6). Where there is none, with plain http or a
-// Config.Refresher, keys are asked for. If they cannot be had, or a clock is wrong,
+// one that is not: what comes straight from the token endpoint, its certificate
+// vouches for (section 3.1.3.7, rule 6). Where there is none, with plain http or a
+// Config.Refresher, keys are asked for; and so they are where the key of that name
+// has not made the signature, as the server may have another one by now, of the
+// same name. If they cannot be had, or a clock is wrong,
 // the answer's refresh token is kept and its access token is not: the refresh
 // counts as failed for the moment, and costs no session.
 //

@@ -28,7 +28,8 @@ import (
 type Verifier struct {
 	// KeysURL is where the server has its public keys (jwks_uri), as a JWKS (RFC
 	// 7517 section 5). Required. It is asked with Config.HTTPClient, for ten
-	// seconds at most, at a login if the key of an ID token is not known yet.
+	// seconds at most, at a login if the key of an ID token is not known yet, or if
+	// the one of its name has not made the signature.
 	KeysURL string
 
 	// Algorithms are those that ID tokens may be signed by, such as "ES256".
@@ -127,8 +128,9 @@ func (v *Verifier) algorithms() (all []jose.SignatureAlgorithm) {
 func (v *Verifier) signature(ctx context.Context, cfg *freshtoken.Config, t freshtoken.IDToken) error {
 	keys := &keysFor{ring: &v.keys, url: v.KeysURL, cfg: cfg}
 	// What comes with a refresh, straight from the token endpoint, the certificate
-	// of that vouches for (rule 6). So no refresh waits for keys, or fails for the
-	// lack of them; a key that is at hand counts.
+	// of that vouches for (rule 6). So no refresh waits for keys that are not known
+	// yet, and none ends a session for the lack of them; a key that is at hand counts,
+	// and where it says no, newer ones are asked for.
 	keys.vouched = t.Refreshed && cfg.Refresher == nil && strings.HasPrefix(strings.ToLower(cfg.OAuth2.Endpoint.TokenURL), "https:")
 	conf := &oidc.Config{ClientID: cfg.OAuth2.ClientID, SkipExpiryCheck: true}
 	for _, alg := range v.algorithms() {

@@ -269,6 +269,12 @@ func TestKeys(t *testing.T) {
 		wantErr(t, v.VerifyIDToken(t.Context(), cfg, id), openid.ErrSignature)
 		srv.Keys.Next(oauthtest.Refuse())
 		err := v.VerifyIDToken(t.Context(), cfg, id)
+		if wantErr(t, err, openid.ErrKeys); !temporary(err) { // a server may use the name again
+			t.Error("it is not temporary")
+		}
+		cfg.OAuth2.Endpoint.TokenURL, cfg.InsecureHTTP = "http://oauth.test/token", true // nothing vouches
+		srv.Keys.Next(oauthtest.Refuse())
+		err = v.VerifyIDToken(t.Context(), cfg, id)
 		if wantErr(t, err, openid.ErrSignature); temporary(err) {
 			t.Error("it is temporary")
 		}
