@@ -149,7 +149,11 @@ func (id *identity) valid(now time.Time) error {
 	return nil
 }
 
+// current returns nil for a Certificate that is nil or empty.
 func (c *Certificate) current() *identity {
+	if c == nil {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
@@ -161,7 +165,7 @@ func (c *Certificate) current() *identity {
 func (c *Certificate) AuthenticateClient(context.Context, freshtoken.ClientRequest) (url.Values, error) {
 	id := c.current()
 	if id == nil {
-		return nil, fail(ErrFormat, "the Certificate is empty: make one with NewCertificate or LoadCertificate")
+		return nil, fail(ErrFormat, "the Certificate is nil or empty: make one with NewCertificate or LoadCertificate")
 	}
 	return nil, id.valid(time.Now())
 }
@@ -210,7 +214,7 @@ func (b beside) DescribeClient() freshtoken.ClientMethod {
 }
 
 func (c *Certificate) describe() string {
-	if c == nil || c.current() == nil {
+	if c.current() == nil {
 		return "clientauth.Certificate{}"
 	}
 	id := c.current()
@@ -268,7 +272,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if req.Body != nil {
 			req.Body.Close()
 		}
-		return nil, fail(ErrFormat, "the Certificate is empty: make one with NewCertificate or LoadCertificate")
+		return nil, fail(ErrFormat, "the Certificate is nil or empty: make one with NewCertificate or LoadCertificate")
 	}
 	return t.with(id).RoundTrip(req)
 }

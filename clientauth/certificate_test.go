@@ -61,6 +61,21 @@ func TestBadCertificates(t *testing.T) {
 	}
 }
 
+func TestNoCertificate(t *testing.T) {
+	for name, c := range map[string]*clientauth.Certificate{"nil": nil, "empty": {}} {
+		t.Run("R8705-2: a Certificate that is "+name+" authenticates nobody", func(t *testing.T) {
+			for _, a := range []freshtoken.ClientDescriber{c, c.With(nil).(freshtoken.ClientDescriber)} {
+				if _, err := a.AuthenticateClient(t.Context(), to); !errors.Is(err, clientauth.ErrFormat) || a.DescribeClient().Thumbprint != "" {
+					t.Errorf("got %v", err)
+				}
+			}
+			if _, err := c.Client().Get("https://oauth.test/"); !errors.Is(err, clientauth.ErrFormat) {
+				t.Errorf("Client: got %v", err)
+			}
+		})
+	}
+}
+
 func TestLoadCertificate(t *testing.T) {
 	dir := t.TempDir()
 	cert := newCert(t, certOptions{})

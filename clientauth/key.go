@@ -85,7 +85,8 @@ func ParseKey(data []byte, keyID string) (*Key, error) {
 // NewKey makes a Key of a signer: a private key of the standard library, or one
 // that is kept in a KMS, an HSM or a TPM, and asked for each assertion. Its
 // Public method is called once. If the key has an ID at the server, that is
-// Options.KeyID.
+// Options.KeyID. The errors are ErrNoKey, ErrKeyTooShort, ErrKeyType, and ErrFormat
+// for a private key of the standard library that cannot sign.
 //
 // A signer that does not return in time is left behind, and asked anew by the
 // next request.
@@ -93,7 +94,20 @@ func NewKey(signer crypto.Signer) (*Key, error) {
 	if signer == nil || reflect.ValueOf(signer).Kind() == reflect.Pointer && reflect.ValueOf(signer).IsNil() {
 		return nil, fail(ErrNoKey, "the signer is nil: give a private key")
 	}
-	return newKey(signer, "", "")
+	if key, ok := signer.(ed25519.PrivateKey); ok && len(key) != ed25519.PrivateKeySize {
+		return nil, fail(ErrFormat, "an Ed25519 key has %d bytes, and this one %d: make one of a seed by ed25519.NewKeyFromSeed", ed25519.PrivateKeySize, len(key))
+	}
+	k, err := newKey(signer, "", "")
+	if err != nil {
+		return nil, err
+	}
+	switch signer.(type) {
+	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey: // others may have to be asked over a network
+		if !k.agrees() {
+			return nil, fail(ErrFormat, "its private part is missing, or does not belong to the public one: read it anew from where it is kept")
+		}
+	}
+	return k, nil
 }
 
 // newKey checks what a key can be used with. algorithm is the JWK's; "" if there

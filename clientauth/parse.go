@@ -185,8 +185,13 @@ func parseJWK(data []byte) (*Key, error) {
 }
 
 // agrees reports whether what a key signs fits its public part, which a JWK
-// spells out beside the private one.
-func (k *Key) agrees() bool {
+// spells out beside the private one, and a program may have put together.
+func (k *Key) agrees() (yes bool) {
+	defer func() {
+		if recover() != nil { // package ecdsa does without a private part
+			yes = false
+		}
+	}()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.algorithms[0]), Key: k.signer}, nil)
 	if err != nil {
 		return false
