@@ -93,7 +93,7 @@ func parseRedirect(redirect string) (hosts []hostname, port, path string, err er
 	host := u.Hostname()
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4In6() || slices.ContainsFunc(strings.Split(u.Path, "/"), isDots) {
 		return nil, "", "", errors.New("the redirect URL is not one that browsers leave as it is, so that they would not come back there: " +
-			"write 127.0.0.1, and a path without . and ..")
+			"write 127.0.0.1, and no dots in the path that stand for directories")
 	}
 	h := hostname{host, []string{host}}
 	if net.ParseIP(host) == nil { // localhost is two addresses, and the browser may take either
