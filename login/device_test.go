@@ -131,6 +131,33 @@ func TestDevice(t *testing.T) {
 		}
 		wantGaps(t, as, 5*time.Second, 10*time.Second, 20*time.Second, 40*time.Second, 5*time.Second)
 	})
+	inBubble(t, "R8628-3.5-net a server that says that it is busy slows it down, and it goes on", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		as.Token.Next(oauthtest.Error(503, "temporarily_unavailable"), oauthtest.Error(500, "server_error"))
+		v := &viewer{as: as, after: time.Second}
+		if _, err := login.Ensure(t.Context(), source(t, config(as)), v.device()); err != nil {
+			t.Error(err)
+		}
+		wantGaps(t, as, 5*time.Second, 10*time.Second, 20*time.Second)
+	})
+	inBubble(t, "R8628-3.5-net so does a client that cannot prove itself for the moment", func(t *testing.T) {
+		as := oauthtest.New(oauthtest.Options{})
+		cfg := config(as)
+		asked := 0
+		cfg.ClientAuth = freshtoken.ClientAuthenticatorFunc(func(context.Context, freshtoken.ClientRequest) (url.Values, error) {
+			if asked++; asked == 2 { // the first poll
+				return nil, context.DeadlineExceeded
+			}
+			return nil, nil
+		})
+		v := &viewer{as: as, after: time.Second}
+		if _, err := login.Ensure(t.Context(), source(t, cfg), v.device()); err != nil {
+			t.Error(err)
+		}
+		if asked < 3 {
+			t.Errorf("it was asked %d times", asked)
+		}
+	})
 	for _, f := range oauthtest.OddDeviceAnswers() {
 		inBubble(t, "R8628-3.2 "+f.Name, func(t *testing.T) {
 			as := oauthtest.New(oauthtest.Options{})

@@ -318,7 +318,7 @@ func TestTalkativeTransports(t *testing.T) {
 			}
 		}
 	}
-	inBubble(t, "R8628-3.5 a login on another device goes on", func(t *testing.T) {
+	inBubble(t, "a login on another device goes on", func(t *testing.T) {
 		as := oauthtest.New(oauthtest.Options{})
 		cfg := config(as)
 		h := &talkative{RoundTripper: as.Transport(), to: cfg.OAuth2.Endpoint.TokenURL, once: true}

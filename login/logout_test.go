@@ -2,6 +2,7 @@ package login_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -80,6 +81,20 @@ func TestBrowserLogout(t *testing.T) {
 			t.Errorf("asked %d times", len(*asked))
 		}
 	})
+	t.Run("an error of Browse with the address in it has no ID token", func(t *testing.T) {
+		as, _ := logoutServer()
+		const hint = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+		for _, back := range []string{"", "http://127.0.0.1/bye"} {
+			b := login.BrowserLogout{URL: "https://idp.test/end", RedirectURL: back, Timeout: patience, Prompt: login.Prompt{
+				Browse: func(_ context.Context, address string) error {
+					return &url.Error{Op: "Get", URL: address, Err: errRefused}
+				}}}
+			err := b.Logout(t.Context(), config(as), hint)
+			if err == nil || strings.Contains(err.Error(), hint[:20]) || strings.Contains(err.Error(), "state=") || !strings.Contains(err.Error(), "https://idp.test/end") {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
 	t.Run("a browser that does not come back, a bad address, nobody to ask", func(t *testing.T) {
 		as, _ := logoutServer()
 		u := userOf(t, as)
@@ -95,3 +110,5 @@ func TestBrowserLogout(t *testing.T) {
 		wantErr(t, login.BrowserLogout{URL: "https://idp.test/end"}.Logout(t.Context(), config(as), ""), login.ErrNotInteractive)
 	})
 }
+
+var errRefused = errors.New("connection refused")

@@ -387,3 +387,16 @@ func settled(t *testing.T, before int) {
 		}
 	}
 }
+
+// Browsers write some addresses in another way, and would not come back to these.
+func TestRedirectURIsThatBrowsersRewrite(t *testing.T) {
+	for _, redirect := range []string{"http://[::ffff:127.0.0.1]/callback", "http://127.0.0.1/a/../callback", "http://127.0.0.1/./callback", "http://127.0.0.1/%2e%2E/callback"} {
+		as := oauthtest.New(oauthtest.Options{RedirectURIs: []string{redirect}})
+		u := userOf(t, as)
+		cfg := config(as)
+		cfg.OAuth2.RedirectURL = redirect
+		if _, err := login.Ensure(t.Context(), source(t, cfg), u.loopback()); err == nil || len(u.addresses) > 0 {
+			t.Errorf("%s: a browser was opened; %v", redirect, err)
+		}
+	}
+}
