@@ -109,7 +109,9 @@ func (s *Source) beginBy(ctx context.Context, l *login, a Authenticator) error {
 	case errors.Is(err, ErrClosed), ctx.Err() != nil:
 		return err
 	}
-	l.pause, err = s.leaveAlone(refreshErrorOf(err, false))
+	e := refreshErrorOf(err, false)
+	e.hide(s.cfg.OAuth2.ClientSecret)
+	l.pause, err = s.leaveAlone(e)
 	s.tellBeginning(start, took, err)
 	return err
 }

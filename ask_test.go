@@ -204,8 +204,10 @@ func (h *helper) Authenticate(ctx context.Context, _ freshtoken.Config) (*oauth2
 // Whatever the first token fails of, it is told as that of any other, and asked for
 // again as soon.
 func TestFirstTokenOfAHelper(t *testing.T) {
+	secret := mark.New(mark.ClientSecret)
 	for name, h := range map[string]*helper{
 		"an error of its own":     {err: errors.New("the helper is not running")},
+		"one with a secret in it": {err: errors.New("cannot run helper -secret=" + secret)},
 		"nothing":                 {},
 		"a token of another type": {tok: &oauth2.Token{AccessToken: "x", TokenType: "DPoP"}},
 	} {
@@ -214,6 +216,7 @@ func TestFirstTokenOfAHelper(t *testing.T) {
 			var failed atomic.Int64
 			src := w.source(func(cfg *freshtoken.Config) {
 				cfg.Refresher = h
+				cfg.OAuth2.ClientSecret = secret
 				cfg.OnAttempt = func(a freshtoken.Attempt) {
 					if a.Outcome == freshtoken.OutcomeFailed {
 						failed.Add(1)
@@ -221,7 +224,7 @@ func TestFirstTokenOfAHelper(t *testing.T) {
 				}
 			})
 			_, err := src.Token(t.Context())
-			if e := refreshError(t, err); !e.Temporary || e.RetryAfter > time.Second || errors.Is(err, freshtoken.ErrNoSession) {
+			if e := refreshError(t, err); !e.Temporary || e.RetryAfter > time.Second || errors.Is(err, freshtoken.ErrNoSession) || strings.Contains(err.Error(), secret) {
 				t.Errorf("got %v", err)
 			}
 			synctest.Wait()

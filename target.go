@@ -256,10 +256,10 @@ func (r *record) doubts() (n int) {
 	return n
 }
 
-// enough is how many may lose an answer before the refresh token is sent for no
+// maxDoubts is how many may lose an answer before the refresh token is sent for no
 // further target whose access token is still good: it may be spent. The second may
 // well find that it is not.
-const enough = 2
+const maxDoubts = 2
 
 // sparePause is when such a target looks again whether an answer has come.
 const sparePause = 10 * time.Second
@@ -267,7 +267,7 @@ const sparePause = 10 * time.Second
 // spares reports whether s, which is for a target, goes on with the token that it has
 // because the refresh token may be spent.
 func (s *Source) spares(r *record, v *view, now time.Time) bool {
-	return s.target != "" && v.usable(now) && r.Pause != nil && !r.interrupted().IsZero() && r.doubts() >= enough &&
+	return s.target != "" && v.usable(now) && r.Pause != nil && !r.interrupted().IsZero() && r.doubts() >= maxDoubts &&
 		r.spared(r.of(s.target), r.Pause.From, now) > 0
 }
 
@@ -315,7 +315,7 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 	}
 	s.refusal.count++
 	named := e.class != classRefused || slices.Contains(targetCodes, e.Code)
-	doubtful := !s.isClosed() && (e.class != classRefused || !named && s.refusal.count >= maxRefusals) // Close waits for one refresh
+	doubtful := e.class != classRefused || !named && s.refusal.count >= maxRefusals
 	s.put(r.with(func(c *record) {
 		c.Padding = ""
 		if interrupted.IsZero() {
@@ -325,6 +325,9 @@ func (s *Source) targetFailed(r *record, e *RefreshError, interrupted time.Time)
 			c.Pause = r.Pause.over() // the server is there, and is asked once more
 		}
 	})) // if that fails, there is a mark too many
+	if doubtful && s.isClosed() {
+		return ErrClosed // which waits for one refresh: whoever comes next finds out what the server means
+	}
 	if doubtful {
 		if err := s.rootFirst(r); err != nil {
 			return err

@@ -215,13 +215,13 @@ func TestCloseDuringARefreshForATarget(t *testing.T) {
 		refusal := oauthtest.InvalidGrant()
 		refusal.Delay = 29 * time.Second
 		w.as.Token.Next(refusal)
-		var asked sync.WaitGroup
-		asked.Go(func() { d.Token(t.Context()) })
+		told := make(chan error, 1)
+		go func() { _, err := d.Token(t.Context()); told <- err }()
 		time.Sleep(time.Second)
 		if err := src.Close(); err != nil {
 			t.Error(err)
 		}
-		asked.Wait()
+		wantErr(t, <-told, freshtoken.ErrClosed) // nobody knows what the refusal means
 		w.wantPosts(1)
 		w.usable(w.source())
 	})
