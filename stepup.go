@@ -54,9 +54,9 @@ type stepUp struct {
 //
 // There is one login at a time: callers with the same demand share it, and one
 // whose demand is older than the last login for the same one, or for whom another
-// process has had somebody log in, gets the token that there is. When ctx is done for all who
-// wait, the login is given up. The former session is not revoked at the server,
-// where some servers would end the new one with it; it expires there.
+// process has had somebody log in, gets the token that there is. When ctx is done
+// for all who wait, the login is given up. The former session is not revoked at the
+// server, where some servers would end the new one with it; it expires there.
 //
 // ErrStepUpLimit tells that nobody was asked. The same demand is not met again for
 // ten minutes after a login for it, or its own max_age, and for a minute after one

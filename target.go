@@ -165,19 +165,16 @@ func (s *Source) ungranted(r *record) *RefreshError {
 		return &RefreshError{class: classTarget, Err: tell(ErrNotGranted,
 			"it takes a refresh token, and the login brought none: ask for one at the next, often with the scope offline_access or with access_type=offline")}
 	}
-	scope, _ := endpoint.Text(r.Extra["scope"])
-	granted := append(strings.Fields(scope), s.cfg.OAuth2.Scopes...)
+	granted := append(scopesOf(r.Extra), s.cfg.OAuth2.Scopes...)
 	s.mu.Lock()
 	beyond := s.beyond
 	s.mu.Unlock()
 	if len(granted) == 0 || beyond {
 		return nil
 	}
-	for wanted := range strings.FieldsSeq(s.params.Get("scope")) {
-		if !slices.Contains(granted, wanted) {
-			return &RefreshError{class: classTarget, Err: tell(ErrNotGranted,
-				"the scope %q was not asked for when the session began: add it to Config.OAuth2.Scopes, and log in again, or set BeyondLogin of the Target if the server gives it all the same", wanted)}
-		}
+	if wanted, lacking := lacks(granted, strings.Fields(s.params.Get("scope"))); lacking {
+		return &RefreshError{class: classTarget, Err: tell(ErrNotGranted,
+			"the scope %q was not asked for when the session began: add it to Config.OAuth2.Scopes, and log in again, or set BeyondLogin of the Target if the server gives it all the same", wanted)}
 	}
 	return nil
 }
