@@ -18,7 +18,7 @@ const stoppedEnv = "FRESHTOKEN_TEST_STOPPED"
 
 // stopTime is how long the program is stopped: much longer than its calls may
 // take.
-const stopTime = 2 * time.Second
+const stopTime = 4 * time.Second
 
 // A program that was stopped in the middle of a call, for longer than the call
 // may take, reads the answer that is waiting for it when it goes on. The keyring
@@ -67,7 +67,7 @@ func TestStoppedInACall(t *testing.T) {
 // stopInACall is the program: it stops itself in every call of a Save.
 func stopInACall(t *testing.T) {
 	f := newFake()
-	s, err := keyring.NewGate(f, nil).NewStore(limit, "app", keyring.Options{Timeout: 500 * time.Millisecond, LockDir: os.Getenv(stoppedEnv)})
+	s, err := keyring.NewGate(f, nil).NewStore(limit, "app", keyring.Options{Timeout: 2 * time.Second, LockDir: os.Getenv(stoppedEnv)})
 	if err != nil {
 		t.Fatal(err)
 	}
